@@ -1,0 +1,2 @@
+//! Command line of event-recovery.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Decoding of backup objects, envelopes, and the NDJSON and Parquet writers

@@ -1,0 +1,1 @@
+//! Plans, recovers and audits a range of backups

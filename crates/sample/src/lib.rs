@@ -1,0 +1,1 @@
+//! Writes a realistic backup together with the truth about it

@@ -1,0 +1,1 @@
+//! Finds JSON events that were written one after another without a delimiter
