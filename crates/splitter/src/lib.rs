@@ -1,1 +1,57 @@
-//! Finds JSON events that were written one after another without a delimiter
+//! Finds JSON events that were written one after another without a delimiter.
+//!
+//! Backups of event streams often hold one JSON object directly behind the other: `}{`. Cutting at
+//! those two characters tears every event that has them in a string. This crate follows the JSON
+//! grammar instead, in one pass, over chunks of any size, without I/O:
+//!
+//! ```
+//! use event_recovery_splitter::{Item, Limits, Splitter};
+//!
+//! let mut events = Vec::new();
+//! let mut on_item = |item: Item<'_>| {
+//!     if let Item::Event(event) = item {
+//!         events.push((event.offset, event.bytes.to_vec()));
+//!     }
+//!     Ok::<_, std::convert::Infallible>(())
+//! };
+//! let mut splitter = Splitter::new(Limits::default(), |_: &[u8]| true);
+//! splitter.push(br#"{"note":"a }{ b"}{"no"#, &mut on_item)?;
+//! splitter.push(br#"te":"c"}"#, &mut on_item)?;
+//! let totals = splitter.finish(&mut on_item)?;
+//!
+//! assert_eq!(events[0], (0, br#"{"note":"a }{ b"}"#.to_vec()));
+//! assert_eq!(events[1], (17, br#"{"note":"c"}"#.to_vec()));
+//! assert_eq!(totals.events, 2);
+//! # Ok::<_, std::convert::Infallible>(())
+//! ```
+//!
+//! An event is a JSON object that RFC 8259 and UTF-8 allow, within the [`Limits`]. All else but
+//! white space between events is a rejected fragment with a [`Reason`]. Every byte is in exactly
+//! one event, in white space, or in one fragment; [`Totals`] adds them up.
+//!
+//! # Torn events
+//!
+//! Behind a rejected fragment the splitter finds the next object that can be an event and goes on,
+//! so that a torn event costs that event alone. What lies inside of the torn one must not come
+//! back as an event of its own. So an object behind a fragment counts only if the caller's rule
+//! takes it for an envelope, and if no other object or array around it holds together.
+//!
+//! The same rule holds for an object directly before a fragment, which may be its own rest: a
+//! damaged byte can close a torn event too early.
+//!
+//! Two things can't be told from the bytes. A torn event that ends with a whole envelope as its
+//! last value looks like a torn event followed by an intact one, and is taken for that. An envelope
+//! that a damaged byte closed early, behind its id, looks like an intact one followed by a piece of
+//! another, and is taken for that. Either way the rejected fragment next to it says where to look.
+
+mod chain;
+mod grammar;
+mod held;
+mod item;
+mod limits;
+mod resync;
+mod splitter;
+
+pub use item::{Event, Item, Reason, Rejected, RejectedPart, Totals};
+pub use limits::Limits;
+pub use splitter::Splitter;
