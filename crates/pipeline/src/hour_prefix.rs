@@ -54,7 +54,7 @@ impl HourPrefix {
     pub fn covering(
         from: DateTime<Utc>,
         until: DateTime<Utc>,
-    ) -> impl DoubleEndedIterator<Item = Self> + Clone {
+    ) -> impl DoubleEndedIterator<Item = Self> + Clone + use<> {
         let first = Self::from_instant(from).hours_since_epoch;
         let floor = Self::from_instant(until);
         let end = if from >= until {

@@ -146,7 +146,7 @@ impl Default for Tolerance {
 
 impl Window {
     /// The hour prefixes whose objects can hold events of the window, in order.
-    pub fn hours(&self) -> impl DoubleEndedIterator<Item = HourPrefix> + Clone {
+    pub fn hours(&self) -> impl DoubleEndedIterator<Item = HourPrefix> + Clone + use<> {
         let (from, until) = self.object_times();
         HourPrefix::covering(from, until)
     }

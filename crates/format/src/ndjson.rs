@@ -1,0 +1,161 @@
+//! The NDJSON writer: every event in its own bytes, one a line.
+
+use std::io::{self, Write};
+
+use flate2::write::GzEncoder;
+
+use crate::output_format::NdjsonCompression;
+use crate::scan::position_of_either;
+
+/// Writes events as lines.
+///
+/// Holds one buffer of 64 KiB and the encoder's window.
+pub(crate) struct NdjsonWriter<W: Write> {
+    encoder: Encoder<W>,
+    /// Lines that were not handed to the encoder yet.
+    pending: Vec<u8>,
+    rows: u64,
+}
+
+impl<W: Write> NdjsonWriter<W> {
+    pub(crate) fn open(compression: NdjsonCompression, sink: W) -> io::Result<Self> {
+        Ok(Self {
+            encoder: Encoder::open(compression, sink)?,
+            pending: Vec::with_capacity(PENDING_BYTES),
+            rows: 0,
+        })
+    }
+
+    pub(crate) fn write(&mut self, event: &[u8]) -> io::Result<()> {
+        let mut rest = event;
+        loop {
+            // In valid JSON a raw line break can only stand between tokens.
+            let line_break = position_of_either(rest, b'\n', b'\r');
+            self.push(&rest[..line_break])?;
+            match rest.get(line_break + 1..) {
+                Some(after) => rest = after,
+                None => break,
+            }
+        }
+        self.push(b"\n")?;
+        self.rows += 1;
+        Ok(())
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.pending.len()
+    }
+
+    pub(crate) fn finish(mut self) -> io::Result<W> {
+        self.encoder.write_all(&self.pending)?;
+        self.encoder.finish()
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.pending.len() + bytes.len() > PENDING_BYTES {
+            self.encoder.write_all(&self.pending)?;
+            self.pending.clear();
+        }
+        if bytes.len() >= PENDING_BYTES {
+            return self.encoder.write_all(bytes);
+        }
+        self.pending.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+const PENDING_BYTES: usize = 64 * 1024;
+
+/// gzip's and zstd's own defaults: the balance of time and size that people know.
+const GZIP_LEVEL: u32 = 6;
+const ZSTD_LEVEL: i32 = 3;
+
+enum Encoder<W: Write> {
+    Plain(W),
+    Gzip(GzEncoder<W>),
+    Zstd(zstd::Encoder<'static, W>),
+}
+
+impl<W: Write> Encoder<W> {
+    fn open(compression: NdjsonCompression, sink: W) -> io::Result<Self> {
+        Ok(match compression {
+            NdjsonCompression::None => Self::Plain(sink),
+            // The header's time stays zero, so that the same events give the same bytes.
+            NdjsonCompression::Gzip => {
+                Self::Gzip(GzEncoder::new(sink, flate2::Compression::new(GZIP_LEVEL)))
+            }
+            NdjsonCompression::Zstd => {
+                let mut encoder = zstd::Encoder::new(sink, ZSTD_LEVEL)?;
+                encoder.include_checksum(true)?;
+                Self::Zstd(encoder)
+            }
+        })
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(sink) => sink.write_all(bytes),
+            Self::Gzip(encoder) => encoder.write_all(bytes),
+            Self::Zstd(encoder) => encoder.write_all(bytes),
+        }
+    }
+
+    fn finish(self) -> io::Result<W> {
+        match self {
+            Self::Plain(sink) => Ok(sink),
+            Self::Gzip(encoder) => encoder.finish(),
+            Self::Zstd(encoder) => encoder.finish(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(events: &[&[u8]]) -> Vec<u8> {
+        let mut writer = NdjsonWriter::open(NdjsonCompression::None, Vec::new()).unwrap();
+        for event in events {
+            writer.write(event).unwrap();
+        }
+        assert_eq!(writer.rows(), events.len() as u64);
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn only_line_breaks_are_taken_out() {
+        let rows: &[(&str, &[u8], &[u8])] = &[
+            ("none", b"{ \"a\" :\t1 }", b"{ \"a\" :\t1 }\n"),
+            (
+                "escaped ones stay",
+                br#"{"a":"\n\r"}"#,
+                b"{\"a\":\"\\n\\r\"}\n",
+            ),
+            ("all kinds", b"{\r\n\"a\":\n\n1\r}", b"{\"a\":1}\n"),
+            ("at the ends", b"\n{}\r\n", b"{}\n"),
+            ("empty", b"", b"\n"),
+        ];
+        for (name, event, expected) in rows {
+            assert_eq!(lines(&[event]), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn events_around_the_buffer_size_stay_whole_and_in_order() {
+        for length in [
+            PENDING_BYTES - 1,
+            PENDING_BYTES,
+            PENDING_BYTES + 1,
+            3 * PENDING_BYTES,
+        ] {
+            let large = vec![b'x'; length];
+            let written = lines(&[b"first", &large, b"last"]);
+            let expected = [b"first\n", &large[..], b"\nlast\n"].concat();
+            assert!(written == expected, "{length}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The Parquet writer: one event a row, in row groups of bounded size.
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+
+use crate::columns::{ColumnBuilders, EXTRA_FIELDS, Row, schema};
+use crate::envelope::{Envelope, Field};
+use crate::extra_fields::ExtraFields;
+use crate::output_format::ParquetCompression;
+
+/// Rows wait in a batch up to these bounds; an event larger than a batch is one of its own.
+const BATCH_ROWS_MAX: usize = 1024;
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A row group is written once its encoded pages, all in memory until then, reach the first bound,
+/// or its events the second: a reader holds a row group's column decoded.
+const ROW_GROUP_ENCODED_BYTES_MAX: usize = 32 * 1024 * 1024;
+const ROW_GROUP_EVENT_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a value in a column's statistics and page index may be: a UUID is 36 bytes.
+const STATISTICS_BYTES_MAX: usize = 64;
+
+/// The fastest level: `data` is most of a file, and higher levels gain little on JSON.
+const ZSTD_LEVEL: i32 = 1;
+
+/// Writes events as rows of ten columns.
+///
+/// Holds up to a batch, or one event, as columns, and a row group's encoded pages: about 40 MiB.
+pub(crate) struct ParquetWriter<W: Write + Send> {
+    writer: ArrowWriter<KeepsError<W>>,
+    failure: FailureSlot,
+    columns: ColumnBuilders,
+    extra_fields: ExtraFields,
+    batch_bytes: usize,
+    row_group_bytes: usize,
+    rows: u64,
+}
+
+impl<W: Write + Send> ParquetWriter<W> {
+    pub(crate) fn open(compression: ParquetCompression, sink: W) -> io::Result<Self> {
+        let failure = FailureSlot::default();
+        let sink = KeepsError {
+            sink,
+            failure: failure.clone(),
+        };
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties(compression)?)
+            .with_skip_arrow_metadata(true);
+        let writer = ArrowWriter::try_new_with_options(sink, schema(), options)
+            .map_err(|error| failure.io_error(error))?;
+        Ok(Self {
+            writer,
+            failure,
+            columns: ColumnBuilders::new(),
+            extra_fields: ExtraFields::default(),
+            batch_bytes: 0,
+            row_group_bytes: 0,
+            rows: 0,
+        })
+    }
+
+    pub(crate) fn write(&mut self, envelope: &Envelope<'_>) -> io::Result<()> {
+        let event_bytes = envelope.event().len();
+        if self.batch_bytes + event_bytes > BATCH_BYTES_MAX {
+            self.write_batch()?;
+        }
+        let row = Row::of(envelope);
+        let extra_fields = self.extra_fields.build(envelope, row.unheld);
+        let extra_fields =
+            extra_fields.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        self.columns.append(&row, extra_fields);
+        self.batch_bytes += event_bytes;
+        self.rows += 1;
+        if self.columns.rows() >= BATCH_ROWS_MAX || self.batch_bytes >= BATCH_BYTES_MAX {
+            self.write_batch()?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(crate) fn buffered_bytes(&self) -> usize {
+        self.batch_bytes + self.writer.memory_size()
+    }
+
+    pub(crate) fn finish(mut self) -> io::Result<W> {
+        self.write_batch()?;
+        let sink = self.writer.into_inner();
+        let sink = sink.map_err(|error| self.failure.io_error(error))?;
+        Ok(sink.sink)
+    }
+
+    fn write_batch(&mut self) -> io::Result<()> {
+        if self.columns.rows() == 0 {
+            return Ok(());
+        }
+        let batch = self.columns.finish().map_err(io::Error::other)?;
+        let written = self.writer.write(&batch);
+        written.map_err(|error| self.failure.io_error(error))?;
+        self.row_group_bytes += self.batch_bytes;
+        self.batch_bytes = 0;
+        let is_full = self.row_group_bytes >= ROW_GROUP_EVENT_BYTES_MAX
+            || self.writer.memory_size() >= ROW_GROUP_ENCODED_BYTES_MAX;
+        if is_full {
+            self.end_row_group()
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn flush_buffered(&mut self) -> io::Result<()> {
+        self.write_batch()?;
+        self.end_row_group()
+    }
+
+    fn end_row_group(&mut self) -> io::Result<()> {
+        let flushed = self.writer.flush();
+        flushed.map_err(|error| self.failure.io_error(error))?;
+        self.row_group_bytes = 0;
+        Ok(())
+    }
+}
+
+fn properties(compression: ParquetCompression) -> io::Result<WriterProperties> {
+    let compression = match compression {
+        ParquetCompression::Zstd => {
+            Compression::ZSTD(ZstdLevel::try_new(ZSTD_LEVEL).map_err(io::Error::other)?)
+        }
+        ParquetCompression::Snappy => Compression::SNAPPY,
+        ParquetCompression::None => Compression::UNCOMPRESSED,
+    };
+    let mut properties = WriterProperties::builder()
+        .set_compression(compression)
+        .set_data_page_size_limit(PAGE_BYTES_MAX)
+        .set_dictionary_page_size_limit(PAGE_BYTES_MAX)
+        .set_statistics_truncate_length(Some(STATISTICS_BYTES_MAX))
+        .set_column_index_truncate_length(Some(STATISTICS_BYTES_MAX));
+    // Their values hardly ever repeat, so a dictionary would only cost memory.
+    let without_dictionary = [
+        Field::EventId.name(),
+        Field::Cid.name(),
+        Field::ArrivalEpoch.name(),
+        Field::Timestamp.name(),
+        Field::Data.name(),
+        EXTRA_FIELDS,
+    ];
+    for column in without_dictionary {
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(column), false);
+    }
+    // Nobody looks for a range of them, and their statistics would spread content over the file.
+    for column in [Field::Cid.name(), Field::Data.name(), EXTRA_FIELDS] {
+        let column = ColumnPath::from(column);
+        properties = properties.set_column_statistics_enabled(column, EnabledStatistics::None);
+    }
+    let arrival_epoch = ColumnPath::from(Field::ArrivalEpoch.name());
+    properties = properties.set_column_encoding(arrival_epoch, Encoding::DELTA_BINARY_PACKED);
+    Ok(properties.build())
+}
+
+/// Keeps the sink's own error aside, for the Parquet library turns some of them into text, and
+/// the caller must see whether a retry can help.
+struct KeepsError<W> {
+    sink: W,
+    failure: FailureSlot,
+}
+
+impl<W: Write> KeepsError<W> {
+    fn keep<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| {
+            let kind = error.kind();
+            // An interrupted write is tried again by the caller: it is no failure.
+            if kind != io::ErrorKind::Interrupted {
+                self.failure.set(error);
+            }
+            kind.into()
+        })
+    }
+}
+
+impl<W: Write> Write for KeepsError<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.sink.write(bytes);
+        self.keep(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = self.sink.flush();
+        self.keep(result)
+    }
+}
+
+#[derive(Clone, Default)]
+struct FailureSlot(Arc<Mutex<Option<io::Error>>>);
+
+impl FailureSlot {
+    fn set(&self, error: io::Error) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+
+    /// The sink's error where there was one, else the library's.
+    fn io_error(&self, error: ParquetError) -> io::Error {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        kept.unwrap_or_else(|| io::Error::other(error))
+    }
+}

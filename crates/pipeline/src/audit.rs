@@ -1,0 +1,420 @@
+//! The auditor: compares plan, receipts and output, and proves that nothing is missing.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use thiserror::Error;
+
+use crate::execution_id::ExecutionId;
+use crate::hour_prefix::HourPrefix;
+use crate::ledger::{
+    LEDGER_VERSION, Ledger, LedgerError, RequestRecord, SOFTWARE, read_record, to_json,
+};
+use crate::plan::{PlanRecord, read_hour};
+use crate::receipt::{Counts, Done, Output, Receipt, State};
+use crate::report::{HourBalance, ObjectCounts, OutputCounts, Report, Times, Unrecovered, Verdict};
+use crate::storage::{ListObjects, Records, StorageError};
+use crate::task::{SourceKey, TaskId};
+
+/// Why there is no report.
+#[derive(Debug, Error)]
+pub enum AuditError {
+    /// There is no run with this id.
+    #[error("there is no run `{0}`")]
+    UnknownRun(ExecutionId),
+    /// The ledger could not be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The ledger names an object that no planner can have planned.
+    #[error("the ledger of the run `{execution_id}` is damaged: {detail}")]
+    Damaged {
+        /// The run.
+        execution_id: ExecutionId,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+/// Audits a run and writes what it found: the report, and the mark of a complete run.
+///
+/// # Errors
+///
+/// See [`AuditError`]; nothing is written then.
+pub async fn audit<D>(
+    destination: &D,
+    execution_id: &ExecutionId,
+    now: DateTime<Utc>,
+) -> Result<Report, AuditError>
+where
+    D: ListObjects + Records + ?Sized,
+{
+    let ledger = Ledger::new(execution_id.clone());
+    let report = inspect(destination, execution_id, now).await?;
+    let key = ledger.report_key();
+    destination.put(&key, to_json(&key, &report)?).await?;
+    if report.verdict == Verdict::Complete {
+        destination.put(&ledger.success_key(), Vec::new()).await?;
+    } else {
+        destination.delete(&ledger.success_key()).await?;
+    }
+    Ok(report)
+}
+
+/// Audits a run without writing anything; also one that is still going on.
+///
+/// # Errors
+///
+/// See [`AuditError`].
+pub async fn inspect<D>(
+    destination: &D,
+    execution_id: &ExecutionId,
+    now: DateTime<Utc>,
+) -> Result<Report, AuditError>
+where
+    D: ListObjects + Records + ?Sized,
+{
+    let ledger = Ledger::new(execution_id.clone());
+    let (record, _) = read_record::<RequestRecord>(destination, &ledger.request_key())
+        .await?
+        .ok_or_else(|| AuditError::UnknownRun(execution_id.clone()))?;
+    let plan = read_record::<PlanRecord>(destination, &ledger.plan_key()).await?;
+    let plan = plan.map(|(plan, _)| plan);
+    let mut tally = Tally::new(&ledger, now);
+    for hour in record.request.window().hours() {
+        tally.add_hour(destination, hour).await?;
+    }
+    tally.compare_outputs(destination).await?;
+    Ok(tally.into_report(&record, plan.as_ref(), now))
+}
+
+/// Adds up what the receipts say.
+struct Tally<'a> {
+    ledger: &'a Ledger,
+    now: DateTime<Utc>,
+    objects: ObjectCounts,
+    counts: Counts,
+    foreign_names: u64,
+    hours: Vec<HourBalance>,
+    /// Hours of the window that no planner has listed.
+    unlisted_hours: u64,
+    unrecovered: Vec<Unrecovered>,
+    rejected_files: Vec<String>,
+    /// Size of each file that the receipts name.
+    files: HashMap<String, u64>,
+    output: OutputCounts,
+    finished_at: Option<DateTime<Utc>>,
+    /// What does not agree.
+    disagreements: Vec<String>,
+}
+
+/// Most disagreements that a report spells out.
+const DISAGREEMENTS_MAX: usize = 20;
+
+impl<'a> Tally<'a> {
+    fn new(ledger: &'a Ledger, now: DateTime<Utc>) -> Self {
+        Self {
+            ledger,
+            now,
+            objects: ObjectCounts::default(),
+            counts: Counts::default(),
+            foreign_names: 0,
+            hours: Vec::new(),
+            unlisted_hours: 0,
+            unrecovered: Vec::new(),
+            rejected_files: Vec::new(),
+            files: HashMap::new(),
+            output: OutputCounts::default(),
+            finished_at: None,
+            disagreements: Vec::new(),
+        }
+    }
+
+    async fn add_hour<D: Records + ?Sized>(
+        &mut self,
+        destination: &D,
+        hour: HourPrefix,
+    ) -> Result<(), AuditError> {
+        let Some(tasks) = read_hour(destination, &self.ledger.tasks_key(hour)).await? else {
+            self.unlisted_hours += 1;
+            return Ok(());
+        };
+        let mut balance = HourBalance {
+            hour,
+            objects: ObjectCounts::default(),
+            counts: Counts::default(),
+        };
+        balance.objects.listed = tasks.head.listed;
+        balance.objects.pruned = tasks.head.pruned;
+        for object in &tasks.objects {
+            let key = SourceKey::parse(&object.key).map_err(|error| AuditError::Damaged {
+                execution_id: self.ledger.execution_id().clone(),
+                detail: error.to_string(),
+            })?;
+            balance.objects.planned += 1;
+            let receipt_key = self.ledger.receipt_key(&TaskId::of(&key));
+            let receipt = read_record::<Receipt>(destination, &receipt_key).await?;
+            self.add_receipt(&key, receipt.map(|(receipt, _)| receipt), &mut balance);
+        }
+        if balance.objects.planned != tasks.head.planned {
+            self.disagree(format!("the task list of hour `{hour}` does not add up"));
+        }
+        self.add_balance(balance);
+        Ok(())
+    }
+
+    fn add_balance(&mut self, balance: HourBalance) {
+        let (sum, hour) = (&mut self.objects, &balance.objects);
+        sum.listed += hour.listed;
+        sum.pruned += hour.pruned;
+        sum.planned += hour.planned;
+        sum.done += hour.done;
+        sum.failed += hour.failed;
+        sum.missing += hour.missing;
+        self.counts.add(&balance.counts);
+        self.hours.push(balance);
+    }
+
+    fn add_receipt(&mut self, key: &SourceKey, receipt: Option<Receipt>, hour: &mut HourBalance) {
+        let state = match receipt {
+            Some(receipt) if receipt.key == *key => Some(receipt.state),
+            Some(_) => {
+                self.disagree(format!("the receipt of `{key}` names another object"));
+                None
+            }
+            None => None,
+        };
+        match state {
+            Some(State::Done(done)) => {
+                hour.objects.done += 1;
+                hour.counts.add(&done.counts);
+                self.add_done(key, *done);
+            }
+            Some(State::Failed { reason, hint }) => {
+                hour.objects.failed += 1;
+                self.add_unrecovered(key, reason, hint);
+            }
+            Some(State::Attempting { expires_at }) if expires_at <= self.now => {
+                hour.objects.failed += 1;
+                let reason = "its worker died on the last attempt".to_owned();
+                let hint = "look for its key in the worker's log, and give it more memory or time";
+                self.add_unrecovered(key, reason, Some(hint.to_owned()));
+            }
+            Some(State::Attempting { .. }) | None => {
+                hour.objects.missing += 1;
+                let hint = "run the same request with the same execution id again".to_owned();
+                self.add_unrecovered(key, "it has not been recovered yet".to_owned(), Some(hint));
+            }
+        }
+    }
+
+    fn add_unrecovered(&mut self, key: &SourceKey, reason: String, hint: Option<String>) {
+        if self.unrecovered.len() < Report::UNRECOVERED_MAX {
+            self.unrecovered.push(Unrecovered {
+                key: key.to_string(),
+                reason,
+                hint,
+            });
+        }
+    }
+
+    fn add_done(&mut self, key: &SourceKey, done: Done) {
+        self.foreign_names += u64::from(done.foreign_name);
+        self.finished_at = self.finished_at.max(Some(done.finished_at));
+        if !done.counts.balances() {
+            self.disagree(format!("the counts of `{key}` do not add up"));
+        }
+        let rows: u64 = done.outputs.iter().map(|output| output.rows).sum();
+        if rows != done.counts.events.written {
+            self.disagree(format!(
+                "the files of `{key}` hold another number of events"
+            ));
+        }
+        if done.rejected.is_some() != (done.counts.rejected_fragments > 0) {
+            self.disagree(format!("the rejected fragments of `{key}` are not kept"));
+        }
+        for output in done.outputs {
+            self.output.files += 1;
+            self.output.bytes += output.size;
+            self.add_file(key, output);
+        }
+        if let Some(rejected) = done.rejected {
+            if self.rejected_files.len() < Report::REJECTED_FILES_MAX {
+                self.rejected_files.push(rejected.key.clone());
+            }
+            self.add_file(key, rejected);
+        }
+    }
+
+    fn add_file(&mut self, key: &SourceKey, output: Output) {
+        if self.files.insert(output.key, output.size).is_some() {
+            self.disagree(format!("a file of `{key}` is named twice"));
+        }
+    }
+
+    fn disagree(&mut self, what: String) {
+        if self.disagreements.len() < DISAGREEMENTS_MAX {
+            self.disagreements.push(what);
+        }
+    }
+
+    /// Compares what lies in the destination with what the receipts name: both ways.
+    async fn compare_outputs<D: ListObjects + ?Sized>(
+        &mut self,
+        destination: &D,
+    ) -> Result<(), AuditError> {
+        let success_key = self.ledger.success_key();
+        for prefix in [self.ledger.output_prefix(), self.ledger.rejected_prefix()] {
+            let mut next = None;
+            loop {
+                let page = destination.list_page(&prefix, next.as_deref()).await?;
+                for object in page
+                    .objects
+                    .iter()
+                    .filter(|object| object.key != success_key)
+                {
+                    self.compare_file(&object.key, object.size);
+                }
+                next = page.next;
+                if next.is_none() {
+                    break;
+                }
+            }
+        }
+        let mut absent: Vec<String> = self.files.drain().map(|(key, _)| key).collect();
+        absent.sort_unstable();
+        for key in absent {
+            self.disagree(format!("`{key}` is gone: remove its receipt and run again"));
+        }
+        Ok(())
+    }
+
+    fn compare_file(&mut self, key: &str, size: u64) {
+        match self.files.remove(key) {
+            Some(expected) if expected == size => {}
+            Some(expected) => {
+                self.disagree(format!("`{key}` has {size} bytes instead of {expected}"));
+            }
+            // While tasks are open, a file can be there before its receipt.
+            None if self.objects.missing > 0 || self.objects.failed > 0 => {}
+            None => self.disagree(format!("`{key}` belongs to no task of the run")),
+        }
+    }
+
+    fn into_report(
+        mut self,
+        record: &RequestRecord,
+        plan: Option<&PlanRecord>,
+        now: DateTime<Utc>,
+    ) -> Report {
+        if let Some(plan) = plan {
+            let planned = plan.objects;
+            let found = &self.objects;
+            if (planned.listed, planned.pruned, planned.planned)
+                != (found.listed, found.pruned, found.planned)
+            {
+                self.disagree("the plan does not agree with its task lists".to_owned());
+            }
+        }
+        let incomplete = self.reasons_for_incomplete(plan);
+        let needs_look = self.reasons_for_a_look(record);
+        let verdict = match (incomplete.is_empty(), needs_look.is_empty()) {
+            (false, _) => Verdict::Incomplete,
+            (true, false) => Verdict::NeedsLook,
+            (true, true) => Verdict::Complete,
+        };
+        let duration = now - record.created_at;
+        Report {
+            version: LEDGER_VERSION,
+            software: SOFTWARE.to_owned(),
+            execution_id: self.ledger.execution_id().clone(),
+            verdict,
+            reasons: [incomplete, needs_look].concat(),
+            request: record.request.clone(),
+            objects: self.objects,
+            bytes: self.counts.bytes,
+            events: self.counts.events,
+            rejected_fragments: self.counts.rejected_fragments,
+            outside_tolerance_max_millis: self.counts.outside_tolerance_max_millis,
+            foreign_names: self.foreign_names,
+            output: self.output,
+            unrecovered: self.unrecovered,
+            rejected_files: self.rejected_files,
+            hours: self.hours,
+            times: Times {
+                created_at: record.created_at,
+                planned_at: plan.map(|plan| plan.planned_at),
+                finished_at: self.finished_at,
+                audited_at: now,
+                duration_millis: u64::try_from(duration.num_milliseconds()).unwrap_or(0),
+            },
+        }
+    }
+
+    fn reasons_for_incomplete(&self, plan: Option<&PlanRecord>) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let objects = &self.objects;
+        if plan.is_none() {
+            reasons.push(format!(
+                "the plan is not complete: {} hours not listed",
+                self.unlisted_hours
+            ));
+        } else if self.unlisted_hours > 0 {
+            reasons.push(format!(
+                "the task lists of {} hours are gone",
+                self.unlisted_hours
+            ));
+        }
+        if objects.failed > 0 {
+            reasons.push(format!("objects failed: {}", objects.failed));
+        }
+        if objects.missing > 0 {
+            reasons.push(format!("objects missing: {}", objects.missing));
+        }
+        if objects.listed != objects.pruned + objects.planned
+            || objects.planned != objects.done + objects.failed + objects.missing
+            || !self.counts.balances()
+        {
+            reasons.push("the balance does not close".to_owned());
+        }
+        reasons.extend(self.disagreements.iter().cloned());
+        reasons
+    }
+
+    fn reasons_for_a_look(&self, record: &RequestRecord) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.counts.rejected_fragments > 0 {
+            reasons.push(format!(
+                "rejected fragments: {}",
+                self.counts.rejected_fragments
+            ));
+        }
+        if self.counts.events.outside_tolerance > 0 {
+            let (events, millis) = (
+                self.counts.events.outside_tolerance,
+                self.counts.outside_tolerance_max_millis,
+            );
+            reasons.push(format!(
+                "events that arrived outside of their objects' tolerance: {events}, by up to {:.1} s",
+                millis as f64 / 1000.0
+            ));
+        }
+        if self.objects.listed == 0 {
+            reasons.push("no objects at all in the range".to_owned());
+        }
+        // Judged as of the planning: what came later is not in the plan, however old it is by now.
+        if record.request.window().is_open(record.created_at) {
+            reasons
+                .push("window still open: objects could still come when it was planned".to_owned());
+        }
+        if self.foreign_names > 0 {
+            reasons.push(format!(
+                "objects with foreign names: {}",
+                self.foreign_names
+            ));
+        }
+        reasons
+    }
+}

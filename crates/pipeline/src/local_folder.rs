@@ -1,0 +1,368 @@
+//! A folder as a storage: keys are paths below it.
+
+use std::fs::{self, File, Metadata};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::storage::{
+    CreateObject, ListObjects, ListPage, ListedObject, OpenObject, Precondition, Problem, Record,
+    Records, StagedObject, StorageError, Written,
+};
+
+const WRITE_BUFFER_BYTES: usize = 256 * 1024;
+
+/// A storage in a folder of the local file system.
+///
+/// What is written is first written to the staging folder, synced, and then renamed into place, so
+/// the staging folder must lie on the same file system. One process at a time may write records
+/// conditionally.
+#[derive(Debug)]
+pub struct LocalFolder {
+    root: PathBuf,
+    staging: PathBuf,
+    staged: AtomicU64,
+}
+
+impl LocalFolder {
+    /// A storage in `root`, which stages what it writes in `staging`. Creates neither.
+    pub fn new(root: impl Into<PathBuf>, staging: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            staging: staging.into(),
+            staged: AtomicU64::new(0),
+        }
+    }
+
+    fn path(&self, operation: &'static str, key: &str) -> Result<PathBuf, StorageError> {
+        let is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\\');
+        if !key.split('/').all(is_plain) {
+            return Err(StorageError {
+                operation,
+                key: key.to_owned(),
+                problem: Problem::Permanent("it is not a plain relative path".to_owned()),
+                hint: None,
+            });
+        }
+        Ok(self.root.join(key))
+    }
+
+    fn stage(&self, operation: &'static str, key: &str) -> Result<StagedFile, StorageError> {
+        let target = self.path(operation, key)?;
+        let number = self.staged.fetch_add(1, Ordering::Relaxed);
+        let path = self
+            .staging
+            .join(format!("{}-{number}", std::process::id()));
+        let create = || {
+            fs::create_dir_all(&self.staging)?;
+            File::create_new(&path)
+        };
+        let file = create().map_err(|error| storage_error(operation, key, &error))?;
+        Ok(StagedFile {
+            writer: Some(BufWriter::with_capacity(WRITE_BUFFER_BYTES, file)),
+            path,
+            target,
+            operation,
+            key: key.to_owned(),
+        })
+    }
+}
+
+#[async_trait]
+impl ListObjects for LocalFolder {
+    /// The whole listing in one page: a folder can't be read from a point on.
+    async fn list_page(&self, prefix: &str, _next: Option<&str>) -> Result<ListPage, StorageError> {
+        let folder = match prefix.rsplit_once('/') {
+            Some((folder, _)) => self.path("list", folder)?,
+            None => self.root.clone(),
+        };
+        let mut objects = Vec::new();
+        collect(&self.root, &folder, &mut objects)
+            .map_err(|error| storage_error("list", prefix, &error))?;
+        objects.retain(|object| object.key.starts_with(prefix));
+        objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        Ok(ListPage {
+            objects,
+            next: None,
+        })
+    }
+}
+
+/// Adds the files below the folder, which may be missing.
+fn collect(root: &Path, folder: &Path, found: &mut Vec<ListedObject>) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let metadata = fs::metadata(&path)?;
+        if metadata.is_dir() {
+            collect(root, &path, found)?;
+            continue;
+        }
+        let relative = path.strip_prefix(root).unwrap_or(&path);
+        let key = relative.to_str().ok_or_else(|| {
+            let name = path.display();
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("not a UTF-8 name: {name}"),
+            )
+        })?;
+        found.push(ListedObject {
+            key: key.to_owned(),
+            size: metadata.len(),
+            etag: etag(&metadata),
+            last_modified: modified(&metadata),
+        });
+    }
+    Ok(())
+}
+
+fn modified(metadata: &Metadata) -> DateTime<Utc> {
+    metadata
+        .modified()
+        .map_or(DateTime::UNIX_EPOCH, DateTime::from)
+}
+
+/// Size and time of the last change stand in for the content.
+fn etag(metadata: &Metadata) -> String {
+    let modified = modified(metadata);
+    let (secs, nanos) = (modified.timestamp(), modified.timestamp_subsec_nanos());
+    format!("{}-{secs}.{nanos:09}", metadata.len())
+}
+
+#[async_trait]
+impl OpenObject for LocalFolder {
+    async fn open(&self, key: &str, etag: &str) -> Result<Box<dyn Read + Send>, StorageError> {
+        let path = self.path("read", key)?;
+        let file = File::open(path).map_err(|error| storage_error("read", key, &error))?;
+        let object = OpenFile {
+            file,
+            key: key.to_owned(),
+            etag: etag.to_owned(),
+        };
+        object.check_unchanged()?;
+        Ok(Box::new(object))
+    }
+}
+
+/// A file that must not change while it is read.
+struct OpenFile {
+    file: File,
+    key: String,
+    etag: String,
+}
+
+impl OpenFile {
+    fn check_unchanged(&self) -> Result<(), StorageError> {
+        let metadata = self
+            .file
+            .metadata()
+            .map_err(|error| storage_error("read", &self.key, &error))?;
+        if etag(&metadata) == self.etag {
+            return Ok(());
+        }
+        Err(StorageError {
+            operation: "read",
+            key: self.key.clone(),
+            problem: Problem::Changed,
+            hint: Some("start a new run, which plans the object as it is now".to_owned()),
+        })
+    }
+}
+
+impl Read for OpenFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self
+            .file
+            .read(buffer)
+            .map_err(|error| io::Error::other(storage_error("read", &self.key, &error)))?;
+        if length == 0 && !buffer.is_empty() {
+            self.check_unchanged().map_err(io::Error::other)?;
+        }
+        Ok(length)
+    }
+}
+
+#[async_trait]
+impl Records for LocalFolder {
+    async fn get(&self, key: &str) -> Result<Option<Record>, StorageError> {
+        match fs::read(self.path("read", key)?) {
+            Ok(bytes) => {
+                let etag = record_etag(&bytes);
+                Ok(Some(Record { bytes, etag }))
+            }
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(storage_error("read", key, &error)),
+        }
+    }
+
+    async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
+        let mut staged = self.stage("write", key)?;
+        staged
+            .write_all(&bytes)
+            .map_err(|error| storage_error("write", key, &error))?;
+        Box::new(staged).commit()
+    }
+
+    async fn put_if(
+        &self,
+        key: &str,
+        bytes: Vec<u8>,
+        precondition: Precondition,
+    ) -> Result<Written, StorageError> {
+        if let Precondition::Unchanged(etag) = &precondition
+            && self
+                .get(key)
+                .await?
+                .is_none_or(|record| record.etag != *etag)
+        {
+            return Ok(Written::PreconditionFailed);
+        }
+        let mut staged = self.stage("write", key)?;
+        staged
+            .write_all(&bytes)
+            .map_err(|error| storage_error("write", key, &error))?;
+        match precondition {
+            Precondition::Absent => staged.commit_if_absent(),
+            Precondition::Unchanged(_) => Box::new(staged).commit().map(|()| Written::Yes),
+        }
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        match fs::remove_file(self.path("remove", key)?) {
+            Err(error) if !is_missing(&error) => Err(storage_error("remove", key, &error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn record_etag(bytes: &[u8]) -> String {
+    format!(
+        "{:016x}",
+        crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, bytes)
+    )
+}
+
+impl CreateObject for LocalFolder {
+    fn create(&self, key: &str) -> Result<Box<dyn StagedObject>, StorageError> {
+        Ok(Box::new(self.stage("write", key)?))
+    }
+}
+
+/// A file in the staging folder, removed unless it is committed.
+struct StagedFile {
+    writer: Option<BufWriter<File>>,
+    path: PathBuf,
+    target: PathBuf,
+    operation: &'static str,
+    key: String,
+}
+
+impl StagedFile {
+    /// Writes everything through to the disk and makes sure that the target's folder exists.
+    fn settle(&mut self) -> io::Result<()> {
+        if let Some(writer) = self.writer.take() {
+            let file = writer
+                .into_inner()
+                .map_err(io::IntoInnerError::into_error)?;
+            file.sync_all()?;
+        }
+        self.target.parent().map_or(Ok(()), fs::create_dir_all)
+    }
+
+    fn commit_if_absent(mut self) -> Result<Written, StorageError> {
+        let link = |staged: &mut Self| {
+            staged.settle()?;
+            fs::hard_link(&staged.path, &staged.target)?;
+            sync_folder_of(&staged.target)
+        };
+        match link(&mut self) {
+            Ok(()) => Ok(Written::Yes),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Ok(Written::PreconditionFailed)
+            }
+            Err(error) => Err(storage_error(self.operation, &self.key, &error)),
+        }
+    }
+}
+
+impl Write for StagedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer
+            .as_mut()
+            .map_or_else(|| Err(closed()), |writer| writer.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "written to after commit")
+}
+
+impl StagedObject for StagedFile {
+    fn commit(mut self: Box<Self>) -> Result<(), StorageError> {
+        let rename = |staged: &mut Self| {
+            staged.settle()?;
+            fs::rename(&staged.path, &staged.target)?;
+            sync_folder_of(&staged.target)
+        };
+        rename(&mut self).map_err(|error| storage_error(self.operation, &self.key, &error))
+    }
+}
+
+impl Drop for StagedFile {
+    fn drop(&mut self) {
+        self.writer = None;
+        // After a rename there is nothing left to remove, and what can't be removed is cleared with
+        // the staging folder.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A rename lasts once the folder that holds the name is on the disk.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    path.parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// The one place that decides which errors of the file system are worth a retry.
+fn storage_error(operation: &'static str, key: &str, error: &io::Error) -> StorageError {
+    use io::ErrorKind as Kind;
+    let (problem, hint) = match error.kind() {
+        Kind::NotFound => (Problem::Gone, None),
+        Kind::PermissionDenied => (
+            Problem::AccessDenied(error.to_string()),
+            Some("give the user who runs this the permission".to_owned()),
+        ),
+        Kind::Interrupted | Kind::TimedOut | Kind::WouldBlock | Kind::ResourceBusy => {
+            (Problem::Transient(error.to_string()), None)
+        }
+        Kind::StorageFull | Kind::QuotaExceeded => (
+            Problem::Permanent(error.to_string()),
+            Some("make room at the destination and run the same command again".to_owned()),
+        ),
+        _ => (Problem::Permanent(error.to_string()), None),
+    };
+    StorageError {
+        operation,
+        key: key.to_owned(),
+        problem,
+        hint,
+    }
+}

@@ -1,0 +1,189 @@
+//! A whole run in one process: plan, work and audit with a queue in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::audit::{AuditError, audit};
+use crate::execution_id::ExecutionId;
+use crate::observer::Observer;
+use crate::plan::{PlanError, PlanLimits, Planner};
+use crate::queue::InProcessQueue;
+use crate::report::Report;
+use crate::request::ResolvedRequest;
+use crate::storage::{Destination, Source};
+use crate::task::Task;
+use crate::transform::TransformLimits;
+use crate::work::{Delivery, WorkError, Worker};
+
+/// Most tasks that wait in memory.
+const QUEUED_TASKS_MAX: usize = 1000;
+/// How often a task is tried, as the queue on AWS would.
+const DELIVERIES_MAX: u32 = 10;
+/// How long an attempt may take before its receipt counts as expired, in seconds: Lambda's longest.
+const ATTEMPT_SECS_MAX: u32 = 15 * 60;
+/// Waits before the second attempt, in milliseconds; doubled for each further one.
+const RETRY_MILLIS: u64 = 100;
+const RETRY_MILLIS_MAX: u64 = 5_000;
+
+/// A run in this process.
+pub struct Run {
+    /// Where the backup is.
+    pub source: Arc<dyn Source>,
+    /// Where events and the ledger go.
+    pub destination: Arc<dyn Destination>,
+    /// What is recovered.
+    pub request: ResolvedRequest,
+    /// The run's id.
+    pub execution_id: ExecutionId,
+    /// Objects at the same time.
+    pub concurrency: usize,
+    /// Bounds on the plan.
+    pub plan_limits: PlanLimits,
+    /// Bounds on each object.
+    pub transform_limits: TransformLimits,
+    /// Who watches.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was carried out and audited.
+    Audited(Box<Report>),
+    /// It was asked to stop. The objects in flight are done; the same run can go on.
+    Stopped,
+}
+
+/// Why a run could not be carried out. The same run can be started again.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// There is no plan.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// A task could not be dealt with.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+    /// There is no report.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+}
+
+impl Run {
+    /// Carries the run out, or goes on with it. Stops when `stop` becomes true, after the objects
+    /// that are in flight.
+    ///
+    /// # Errors
+    ///
+    /// See [`RunError`].
+    pub async fn carry_out(self, stop: watch::Receiver<bool>) -> Result<Ended, RunError> {
+        let queue = Arc::new(InProcessQueue::new(QUEUED_TASKS_MAX));
+        let worker = Arc::new(Worker {
+            source: Arc::clone(&self.source),
+            destination: Arc::clone(&self.destination),
+            org_id: self.request.org_id.clone(),
+            limits: self.transform_limits,
+            observer: Arc::clone(&self.observer),
+        });
+        let mut workers = JoinSet::new();
+        for _ in 0..self.concurrency.max(1) {
+            workers.spawn(work_off(
+                Arc::clone(&queue),
+                Arc::clone(&worker),
+                stop.clone(),
+            ));
+        }
+        let planned = self.plan(&queue, stop.clone()).await;
+        match &planned {
+            Ok(()) => queue.close(),
+            Err(_) => queue.abandon(),
+        }
+        let mut first_error = None;
+        while let Some(ended) = workers.join_next().await {
+            // The workers catch what tasks throw; one that dies all the same has left its receipt
+            // unwritten, and the audit will say so.
+            if let Ok(Err(error)) = ended {
+                queue.abandon();
+                first_error.get_or_insert(error);
+            }
+        }
+        if *stop.borrow() {
+            return Ok(Ended::Stopped);
+        }
+        planned?;
+        if let Some(error) = first_error {
+            return Err(error.into());
+        }
+        let report = audit(&*self.destination, &self.execution_id, Utc::now()).await?;
+        Ok(Ended::Audited(Box::new(report)))
+    }
+
+    async fn plan(
+        &self,
+        queue: &InProcessQueue,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<(), PlanError> {
+        let planner = Planner {
+            source: &*self.source,
+            ledger: &*self.destination,
+            queue,
+            limits: self.plan_limits,
+            observer: &*self.observer,
+        };
+        tokio::select! {
+            planned = planner.plan(&self.request, &self.execution_id, Utc::now()) => planned.map(drop),
+            _ = stop.wait_for(|stop| *stop) => {
+                queue.abandon();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Deals with one task after the other until the queue is closed and empty.
+async fn work_off(
+    queue: Arc<InProcessQueue>,
+    worker: Arc<Worker>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), WorkError> {
+    while !*stop.borrow()
+        && let Some(task) = queue.receive().await
+    {
+        deliver(&worker, &task, &stop).await?;
+    }
+    Ok(())
+}
+
+/// Delivers the task until it is dealt with.
+async fn deliver(
+    worker: &Worker,
+    task: &Task,
+    stop: &watch::Receiver<bool>,
+) -> Result<(), WorkError> {
+    let mut wait = Duration::from_millis(RETRY_MILLIS);
+    for number in 1..=DELIVERIES_MAX {
+        let delivery = Delivery {
+            number,
+            deliveries_max: DELIVERIES_MAX,
+            now: Utc::now(),
+            attempt_secs_max: ATTEMPT_SECS_MAX,
+        };
+        match worker.work(task, delivery).await {
+            Ok(_) => return Ok(()),
+            Err(error @ (WorkError::Transient(_) | WorkError::Died { .. })) => {
+                worker.observer.task_delayed(&error.to_string());
+            }
+            Err(error) => return Err(error),
+        }
+        if *stop.borrow() {
+            return Ok(());
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_millis(RETRY_MILLIS_MAX));
+    }
+    Ok(())
+}

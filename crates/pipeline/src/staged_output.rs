@@ -1,0 +1,64 @@
+//! An output that is measured while it is written.
+
+use std::io::{self, Write};
+
+use crc_fast::{CrcAlgorithm, Digest};
+
+use crate::receipt::Output;
+use crate::storage::{CreateObject, StagedObject, StorageError};
+
+/// Counts and sums up what goes into a staged object.
+pub(crate) struct StagedOutput {
+    object: Box<dyn StagedObject>,
+    key: String,
+    size: u64,
+    checksum: Digest,
+    rows: u64,
+}
+
+impl StagedOutput {
+    pub(crate) fn create(
+        destination: &dyn CreateObject,
+        key: String,
+    ) -> Result<Self, StorageError> {
+        Ok(Self {
+            object: destination.create(&key)?,
+            key,
+            size: 0,
+            checksum: Digest::new(CrcAlgorithm::Crc64Nvme),
+            rows: 0,
+        })
+    }
+
+    pub(crate) fn count_row(&mut self) {
+        self.rows += 1;
+    }
+
+    pub(crate) fn set_rows(&mut self, rows: u64) {
+        self.rows = rows;
+    }
+
+    /// Makes the object visible and says what it is.
+    pub(crate) fn commit(self) -> Result<Output, StorageError> {
+        self.object.commit()?;
+        Ok(Output {
+            key: self.key,
+            size: self.size,
+            crc64nvme: format!("{:016x}", self.checksum.finalize()),
+            rows: self.rows,
+        })
+    }
+}
+
+impl Write for StagedOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.object.write(bytes)?;
+        self.size += length as u64;
+        self.checksum.update(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.object.flush()
+    }
+}

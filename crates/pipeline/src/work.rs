@@ -1,0 +1,317 @@
+//! The worker: recovers the object of one task and leaves a receipt.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use event_recovery_format::{DecodeError, NdjsonCompression, OutputFormat, ParquetCompression};
+use thiserror::Error;
+
+use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, SOFTWARE, read_record, to_json};
+use crate::observer::Observer;
+use crate::org_id::OrgId;
+use crate::receipt::{Done, Receipt, State};
+use crate::request::{Compression, Format};
+use crate::storage::{Destination, Precondition, Source, StorageError, Written};
+use crate::task::{TASK_VERSION, Task};
+use crate::transform::{
+    Job, TransformError, TransformLimits, Transformed, commit, object_time, transform,
+};
+
+/// Recovers objects of one org from one source to one destination.
+pub struct Worker {
+    /// Where the backup is.
+    pub source: Arc<dyn Source>,
+    /// Where events and receipts go.
+    pub destination: Arc<dyn Destination>,
+    /// Whose backup it is.
+    pub org_id: OrgId,
+    /// What one object may ask.
+    pub limits: TransformLimits,
+    /// Who watches.
+    pub observer: Arc<dyn Observer>,
+}
+
+/// One delivery of a task by the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivery {
+    /// How often the task has been delivered, this time included; from 1.
+    pub number: u32,
+    /// After how many deliveries the queue gives up.
+    pub deliveries_max: u32,
+    /// When it is.
+    pub now: DateTime<Utc>,
+    /// How long an attempt may take, in seconds.
+    pub attempt_secs_max: u32,
+}
+
+impl Delivery {
+    /// Whether the queue will not deliver the task again.
+    pub fn is_last(&self) -> bool {
+        self.number >= self.deliveries_max
+    }
+}
+
+/// Why a task is not dealt with: it must stay in the queue.
+#[derive(Debug, Error)]
+pub enum WorkError {
+    /// A newer version of this software wrote the task.
+    #[error("the task has version {found}, and this software reads up to {TASK_VERSION}")]
+    NewerTask {
+        /// The task's version.
+        found: u32,
+    },
+    /// The format and the compression do not go together.
+    #[error("the task asks for a compression that does not go with its format")]
+    InvalidTask,
+    /// It may succeed when tried again.
+    #[error(transparent)]
+    Transient(StorageError),
+    /// The receipt could not be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The attempt died.
+    #[error("the attempt at `{key}` died: {detail}")]
+    Died {
+        /// The object's key.
+        key: String,
+        /// What is known of it.
+        detail: String,
+    },
+}
+
+impl Worker {
+    /// Deals with the task: afterwards there is a receipt with the state done or failed, which is
+    /// returned, and the queue may forget the task. A task that is done already stays so.
+    ///
+    /// # Errors
+    ///
+    /// See [`WorkError`]; the task must be delivered again.
+    pub async fn work(&self, task: &Task, delivery: Delivery) -> Result<Receipt, WorkError> {
+        if task.version > TASK_VERSION {
+            return Err(WorkError::NewerTask {
+                found: task.version,
+            });
+        }
+        let format = output_format(task.format, task.compression).ok_or(WorkError::InvalidTask)?;
+        let ledger = Ledger::new(task.execution_id.clone());
+        let receipt_key = ledger.receipt_key(&task.id());
+        let mut known = read_record::<Receipt>(&*self.destination, &receipt_key).await?;
+        if let Some((receipt, _)) = known.take_if(|(receipt, _)| is_done(receipt)) {
+            self.observer.task_ended(&receipt);
+            return Ok(receipt);
+        }
+        let attempts = known
+            .as_ref()
+            .map_or(0, |(receipt, _)| receipt.attempts)
+            .max(delivery.number - 1)
+            + 1;
+        let mut slot = ReceiptSlot {
+            worker: self,
+            key: receipt_key,
+            etag: known.map(|(_, etag)| etag),
+            template: Receipt {
+                version: LEDGER_VERSION,
+                software: SOFTWARE.to_owned(),
+                key: task.key.clone(),
+                attempts,
+                started_at: delivery.now,
+                state: State::Failed {
+                    reason: String::new(),
+                    hint: None,
+                },
+            },
+        };
+        if delivery.is_last() {
+            let expires_at =
+                delivery.now + TimeDelta::seconds(i64::from(delivery.attempt_secs_max));
+            slot.write(State::Attempting { expires_at }).await?;
+        }
+        let state = match self.attempt(task, &ledger, format).await {
+            Ok(done) => State::Done(Box::new(done)),
+            Err(Failure::Final { reason, hint }) => State::Failed { reason, hint },
+            Err(Failure::Transient(error)) if delivery.is_last() => State::Failed {
+                reason: format!("gave up after {attempts} attempts: {error}"),
+                hint: Some("run the same request with the same execution id again".to_owned()),
+            },
+            Err(Failure::Transient(error)) => return Err(WorkError::Transient(error)),
+            Err(Failure::Died(detail)) => {
+                let key = task.key.to_string();
+                return Err(WorkError::Died { key, detail });
+            }
+        };
+        let receipt = slot.write(state).await?;
+        self.observer.task_ended(&receipt);
+        Ok(receipt)
+    }
+
+    async fn attempt(
+        &self,
+        task: &Task,
+        ledger: &Ledger,
+        format: OutputFormat,
+    ) -> Result<Done, Failure> {
+        let reader = self
+            .source
+            .open(task.key.as_str(), &task.etag)
+            .await
+            .map_err(Failure::from)?;
+        let time = object_time(&task.key, &self.org_id);
+        let (task, ledger) = (task.clone(), ledger.clone());
+        let (org_id, limits) = (self.org_id.clone(), self.limits);
+        let (destination, observer) = (Arc::clone(&self.destination), Arc::clone(&self.observer));
+        let blocking = tokio::task::spawn_blocking(move || {
+            let job = Job {
+                ledger: &ledger,
+                org_id: &org_id,
+                key: &task.key,
+                size: task.size,
+                time,
+                window: &task.window,
+                filters: &task.filters,
+                format,
+                limits,
+                destination: &*destination,
+                observer: &*observer,
+            };
+            let Transformed {
+                counts,
+                outputs,
+                rejected,
+            } = transform(reader, &job)?;
+            // Only now that the object has been read to its end may any of it become visible.
+            let outputs = commit(outputs)?;
+            let rejected = commit(rejected.into_iter().collect())?.pop();
+            Ok::<_, TransformError>((counts, outputs, rejected))
+        });
+        let (counts, outputs, rejected) = blocking.await.map_err(|error| {
+            Failure::Died(
+                if error.is_panic() {
+                    "panic"
+                } else {
+                    "cancelled"
+                }
+                .to_owned(),
+            )
+        })??;
+        Ok(Done {
+            finished_at: Utc::now(),
+            foreign_name: time.is_foreign(),
+            counts,
+            outputs,
+            rejected,
+        })
+    }
+}
+
+/// The format of the files, where the two go together.
+fn output_format(format: Format, compression: Compression) -> Option<OutputFormat> {
+    Some(match (format, compression) {
+        (Format::Ndjson, Compression::None) => OutputFormat::Ndjson(NdjsonCompression::None),
+        (Format::Ndjson, Compression::Gzip) => OutputFormat::Ndjson(NdjsonCompression::Gzip),
+        (Format::Ndjson, Compression::Zstd) => OutputFormat::Ndjson(NdjsonCompression::Zstd),
+        (Format::Parquet, Compression::Zstd) => OutputFormat::Parquet(ParquetCompression::Zstd),
+        (Format::Parquet, Compression::Snappy) => OutputFormat::Parquet(ParquetCompression::Snappy),
+        (Format::Parquet, Compression::None) => OutputFormat::Parquet(ParquetCompression::None),
+        (Format::Ndjson, Compression::Snappy) | (Format::Parquet, Compression::Gzip) => {
+            return None;
+        }
+    })
+}
+
+fn is_done(receipt: &Receipt) -> bool {
+    matches!(receipt.state, State::Done(_))
+}
+
+/// Why an attempt came to nothing.
+enum Failure {
+    /// Trying again can help.
+    Transient(StorageError),
+    /// Trying again can't help.
+    Final {
+        reason: String,
+        hint: Option<String>,
+    },
+    /// The attempt panicked or was cancelled.
+    Died(String),
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        if error.is_transient() {
+            return Self::Transient(error);
+        }
+        Self::Final {
+            reason: error.to_string(),
+            hint: error.hint,
+        }
+    }
+}
+
+impl From<TransformError> for Failure {
+    fn from(error: TransformError) -> Self {
+        let hint = match error {
+            TransformError::Storage(error) => return error.into(),
+            TransformError::TooManyDates => "recover the range in shorter parts",
+            TransformError::Decode(DecodeError::Unsupported { .. }) => {
+                "unpack the object, put it back under its hour prefix and start a new run"
+            }
+            TransformError::Decode(_) => {
+                "the object itself is damaged: ask the platform for an intact copy"
+            }
+            TransformError::Write(_) => "check the destination and run the same command again",
+        };
+        Self::Final {
+            reason: error.to_string(),
+            hint: Some(hint.to_owned()),
+        }
+    }
+}
+
+/// The place of one task's receipt, which a receipt that is done never leaves.
+struct ReceiptSlot<'a> {
+    worker: &'a Worker,
+    key: String,
+    /// The etag of the receipt that is there.
+    etag: Option<String>,
+    template: Receipt,
+}
+
+impl ReceiptSlot<'_> {
+    /// Writes the receipt with the state, and returns it; or the one that another worker wrote
+    /// meanwhile, if that one is done.
+    async fn write(&mut self, state: State) -> Result<Receipt, LedgerError> {
+        const CONFLICTS_MAX: u32 = 16;
+        let receipt = Receipt {
+            state,
+            ..self.template.clone()
+        };
+        let bytes = to_json(&self.key, &receipt)?;
+        let destination = &*self.worker.destination;
+        for _ in 0..CONFLICTS_MAX {
+            let precondition = match &self.etag {
+                None => Precondition::Absent,
+                Some(etag) => Precondition::Unchanged(etag.clone()),
+            };
+            let written = destination
+                .put_if(&self.key, bytes.clone(), precondition)
+                .await?;
+            let current = read_record::<Receipt>(destination, &self.key).await?;
+            match (written, current) {
+                (Written::Yes, current) => {
+                    self.etag = current.map(|(_, etag)| etag);
+                    return Ok(receipt);
+                }
+                (Written::PreconditionFailed, Some((current, _))) if is_done(&current) => {
+                    return Ok(current);
+                }
+                (Written::PreconditionFailed, current) => {
+                    self.etag = current.map(|(_, etag)| etag);
+                }
+            }
+        }
+        Err(LedgerError::Invalid {
+            key: self.key.clone(),
+            detail: "it changes with every attempt to write it".to_owned(),
+        })
+    }
+}
