@@ -107,13 +107,15 @@ fn whole_objects_decode_whatever_they_are_made_of() {
     }
 }
 
+/// An object's parts, and how often the text is decoded up to the end of each.
+type Parts<'a> = &'a [(&'a [u8], usize)];
+
 #[test]
 fn an_object_cut_anywhere_is_an_error_except_between_members() {
     let part = b"{\"event_id\":\"1\",\"data\":\"some text of its own\"}";
     let [gzip_part, zstd_part] = [gzip(part), zstd(part)];
     let skipped = skippable_frame(b"some content");
-    // Each object with the ends of its parts, and how often the text is decoded up to there.
-    let objects: &[(&str, SourceCompression, &[(&[u8], usize)])] = &[
+    let objects: &[(&str, SourceCompression, Parts)] = &[
         (
             "gzip",
             SourceCompression::Gzip,
