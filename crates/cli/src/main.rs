@@ -1,2 +1,42 @@
-//! Command line of event-recovery.
-fn main() {}
+//! The command line of event-recovery: reads the arguments and hands over.
+
+mod arguments;
+mod bytes;
+mod failure;
+mod local_ledger;
+mod progress;
+mod run;
+mod sample;
+mod split;
+mod status;
+mod summary;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::arguments::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let ended = match arguments.command {
+        Command::Sample(arguments) => sample::sample(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Status(arguments) => status::status(&arguments),
+        Command::Split(arguments) => split::split(&arguments),
+        Command::Completions { shell } => {
+            let mut command = Arguments::command();
+            clap_complete::generate(
+                shell,
+                &mut command,
+                "event-recovery",
+                &mut std::io::stdout(),
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    ended.unwrap_or_else(|failure| {
+        eprintln!("{failure}");
+        failure.exit_code()
+    })
+}

@@ -89,7 +89,7 @@ impl<W: Write + Send> EventWriter<W> {
     /// The sink's own.
     pub fn flush_buffered(&mut self) -> io::Result<()> {
         match &mut self.0 {
-            Inner::Ndjson(_) => Ok(()),
+            Inner::Ndjson(writer) => writer.flush_buffered(),
             Inner::Parquet(writer) => writer.flush_buffered(),
         }
     }

@@ -50,6 +50,12 @@ impl<W: Write> NdjsonWriter<W> {
         self.pending.len()
     }
 
+    pub(crate) fn flush_buffered(&mut self) -> io::Result<()> {
+        self.encoder.write_all(&self.pending)?;
+        self.pending.clear();
+        self.encoder.flush_plain()
+    }
+
     pub(crate) fn finish(mut self) -> io::Result<W> {
         self.encoder.write_all(&self.pending)?;
         self.encoder.finish()
@@ -101,6 +107,14 @@ impl<W: Write> Encoder<W> {
             Self::Plain(sink) => sink.write_all(bytes),
             Self::Gzip(encoder) => encoder.write_all(bytes),
             Self::Zstd(encoder) => encoder.write_all(bytes),
+        }
+    }
+
+    /// Compressed output is not flushed: a flush would change its bytes.
+    fn flush_plain(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(sink) => sink.flush(),
+            Self::Gzip(_) | Self::Zstd(_) => Ok(()),
         }
     }
 

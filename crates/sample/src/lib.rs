@@ -1,1 +1,33 @@
-//! Writes a realistic backup together with the truth about it
+//! Writes a realistic backup together with the truth about it.
+//!
+//! The backup has the layout, names and contents of the platform's own. The truth comes from the
+//! generator's list of events, never from reading the backup: this crate knows neither the splitter
+//! nor the writers, so that anyone can hold a recovery against it.
+//!
+//! ```
+//! use event_recovery_sample::{SampleOptions, write_sample};
+//!
+//! # let folder = tempfile::tempdir()?;
+//! let options = SampleOptions {
+//!     hours: 1,
+//!     object_bytes: 10_000,
+//!     ..SampleOptions::new(folder.path().join("backup"))
+//! };
+//! let summary = write_sample(&options, &mut |_done, _all| {})?;
+//! assert_eq!(summary.objects, 12);
+//! let expected = std::fs::read_to_string(&summary.expected)?;
+//! assert_eq!(expected.lines().count() as u64, summary.events);
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+
+mod event;
+mod generate;
+mod options;
+mod schedule;
+mod sink;
+mod text;
+mod torn;
+mod truth;
+
+pub use generate::{SampleSummary, write_sample};
+pub use options::{SampleError, SampleOptions};

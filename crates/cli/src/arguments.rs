@@ -1,0 +1,217 @@
+//! The arguments and their help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use event_recovery_pipeline::{LAG_DEFAULT_SECS, LEAD_DEFAULT_SECS, Tolerance};
+
+use crate::bytes::parse_bytes;
+
+/// Recovers platform event backups: every event exactly once as it was, with a report that proves it.
+#[derive(Debug, Parser)]
+#[command(name = "event-recovery", version, about, propagate_version = true)]
+#[command(
+    after_help = "Exit codes: 0 complete; 1 could not run; 2 usage; 3 finished, but something \
+needs a look;\n130 interrupted. Data goes to stdout, everything for people to stderr."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Sample(SampleArguments),
+    Run(RunArguments),
+    Status(StatusArguments),
+    Split(SplitArguments),
+    /// Print shell completions
+    #[command(
+        after_help = "Example:\n  event-recovery completions bash > ~/.local/share/bash-completion/completions/event-recovery"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Write a realistic backup to try things on, and the truth about it
+///
+/// The backup lies in DIR/main_stream, as it would in the bucket. Beside it lie expected.ndjson,
+/// with every intact event on a sorted line of its own, and torn.jsonl, with the place of every
+/// torn one. The same arguments write the same bytes.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  event-recovery sample backup\n  event-recovery sample backup --hard --hours 48 --objects-per-hour 12 --seed 7"
+)]
+pub(crate) struct SampleArguments {
+    /// Where to write; must be empty or not there
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// Whose backup it is to be
+    #[arg(
+        long,
+        value_name = "ID",
+        default_value = "tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be"
+    )]
+    pub(crate) org_id: String,
+    /// The first hour, UTC
+    #[arg(long, value_name = "YYYY-MM-DDTHH", default_value = "2024-04-01T00")]
+    pub(crate) start: String,
+    /// How many hours
+    #[arg(long, value_name = "N", default_value_t = 24)]
+    pub(crate) hours: u32,
+    /// How many objects under each hour prefix
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    pub(crate) objects_per_hour: u32,
+    /// About how large each object is to be
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_bytes)]
+    pub(crate) object_bytes: u64,
+    /// Another seed gives another backup
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Add what breaks naive tools: braces and JSON in strings, torn events, compressed objects
+    #[arg(long)]
+    pub(crate) hard: bool,
+    /// Print what was written as JSON on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Recover a range of a backup from one folder to another
+///
+/// Plans the range, recovers every object, audits the result and says whether it is complete. Events
+/// are written below DESTINATION/execution_id=ID, the report and all that proves it below
+/// DESTINATION/_recovery/ID. A run that was interrupted goes on with the same arguments and its
+/// execution id.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-recovery run --org-id tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be \\
+      --source backup --destination recovered --start 2024-04-01 --end 2024-04-03
+  event-recovery run --org-id tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be \\
+      --source backup --destination recovered --format ndjson --domain account \\
+      --start 2024-04-01T13:20:00Z --end 2024-04-01T15:45:00Z --json
+
+Exit codes: 0 complete; 1 could not run; 2 usage; 3 finished, but something needs a look;
+130 interrupted.")]
+pub(crate) struct RunArguments {
+    /// Whose backup it is: `tn-` and a UUID
+    #[arg(long, value_name = "ID")]
+    pub(crate) org_id: String,
+    /// The folder that holds `main_stream`
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source: PathBuf,
+    /// Where events and ledger go; made if it is not there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) destination: PathBuf,
+    /// The first date, or the first instant (RFC 3339), UTC
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) start: String,
+    /// The last date (inclusive), or the first instant after the range
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) end: String,
+    /// What the range means: when events arrived, or the hour prefixes they were published under
+    #[arg(long, value_name = "WINDOW", default_value = "arrival")]
+    pub(crate) window: WindowArgument,
+    /// Parquet has the platform's columns, NDJSON the events' own bytes
+    #[arg(long, value_name = "FORMAT", default_value = "parquet")]
+    pub(crate) format: FormatArgument,
+    /// zstd, snappy or none for Parquet [default: zstd]; none, gzip or zstd for NDJSON [default: none]
+    #[arg(long, value_name = "COMPRESSION")]
+    pub(crate) compression: Option<CompressionArgument>,
+    /// Only events of this domain; may be given several times
+    #[arg(long = "domain", value_name = "D")]
+    pub(crate) domains: Vec<String>,
+    /// Only events of this type; may be given several times
+    #[arg(long = "event-type", value_name = "T")]
+    pub(crate) event_types: Vec<String>,
+    /// The run's id; a known one goes on with that run [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub(crate) execution_id: Option<String>,
+    /// How many objects at the same time [default: as many as there are processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) concurrency: Option<u16>,
+    /// How long after its object's time an event may have arrived, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = LEAD_DEFAULT_SECS)]
+    pub(crate) lead_secs: u32,
+    /// How long before its object's time an event may have arrived, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = LAG_DEFAULT_SECS)]
+    pub(crate) lag_secs: u32,
+    /// Plan only: count objects, bytes and empty hours of each day, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Print the report as JSON on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// No progress and no summary
+    #[arg(long)]
+    pub(crate) quiet: bool,
+}
+
+impl RunArguments {
+    pub(crate) fn tolerance(&self) -> Tolerance {
+        Tolerance {
+            lead_secs: self.lead_secs,
+            lag_secs: self.lag_secs,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WindowArgument {
+    Arrival,
+    Publish,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatArgument {
+    Parquet,
+    Ndjson,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CompressionArgument {
+    None,
+    Gzip,
+    Zstd,
+    Snappy,
+}
+
+/// Say how a run stands
+///
+/// Reads the ledger and compares it with what lies in the destination, as the audit at the end of a
+/// run does, without writing anything.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  event-recovery status --destination recovered --execution-id my-run
+
+Exit codes: 0 complete; 1 could not read the run; 2 usage; 3 not complete, or something needs a look.")]
+pub(crate) struct StatusArguments {
+    /// The destination of the run
+    #[arg(long, value_name = "DIR")]
+    pub(crate) destination: PathBuf,
+    /// The run's id
+    #[arg(long, value_name = "ID")]
+    pub(crate) execution_id: String,
+    /// Print the report as JSON on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Split one backup object into lines, as a filter
+///
+/// Reads one object, plain or compressed with gzip or zstd, and writes every event on a line of its
+/// own to stdout. Rejected fragments go to stderr as JSON lines with offset, length and reason.
+/// Memory does not depend on the object's size.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-recovery split object > events.ndjson
+  cat object | event-recovery split | jq .event_type | sort | uniq -c
+
+Exit codes: 0 nothing was rejected; 1 could not read or write; 2 usage; 3 something was rejected.")]
+pub(crate) struct SplitArguments {
+    /// The object; `-` for stdin
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub(crate) file: PathBuf,
+}

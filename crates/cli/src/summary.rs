@@ -1,0 +1,115 @@
+//! A report in a few lines for people.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use event_recovery_pipeline::{Ledger, PlanRecord, Report};
+
+use crate::bytes::{grouped, size};
+
+/// Most unrecovered objects that the summary names; the report names more.
+const UNRECOVERED_SHOWN_MAX: usize = 5;
+
+/// The report of a run in `destination`.
+pub(crate) fn of_report(report: &Report, destination: &Path) -> String {
+    let ledger = Ledger::new(report.execution_id.clone());
+    let (objects, events, bytes) = (&report.objects, &report.events, &report.bytes);
+    let mut lines = vec![
+        format!(
+            "{}: {} events recovered from {} of {} objects in {:.1} s",
+            report.verdict.as_str(),
+            grouped(events.written),
+            grouped(objects.done),
+            grouped(objects.planned),
+            report.times.duration_millis as f64 / 1000.0,
+        ),
+        format!(
+            "  objects   {} listed = {} pruned + {} planned; {} done, {} failed, {} missing",
+            grouped(objects.listed),
+            grouped(objects.pruned),
+            grouped(objects.planned),
+            grouped(objects.done),
+            grouped(objects.failed),
+            grouped(objects.missing),
+        ),
+        format!(
+            "  bytes     {} read = {} events + {} white space + {} rejected",
+            grouped(bytes.read),
+            grouped(bytes.events),
+            grouped(bytes.whitespace),
+            grouped(bytes.rejected),
+        ),
+        format!(
+            "  events    {} found = {} written + {} out of window + {} filtered out + {} duplicates dropped",
+            grouped(events.found),
+            grouped(events.written),
+            grouped(events.out_of_window),
+            grouped(events.filtered_out),
+            grouped(events.duplicates),
+        ),
+    ];
+    lines.extend(
+        report
+            .reasons
+            .iter()
+            .map(|reason| format!("  look at   {reason}")),
+    );
+    for unrecovered in report.unrecovered.iter().take(UNRECOVERED_SHOWN_MAX) {
+        lines.push(format!(
+            "  lacking   {}: {}",
+            unrecovered.key, unrecovered.reason
+        ));
+        lines.extend(
+            unrecovered
+                .hint
+                .iter()
+                .map(|hint| format!("            hint: {hint}")),
+        );
+    }
+    let files = format!(
+        "({} files, {})",
+        grouped(report.output.files),
+        size(report.output.bytes)
+    );
+    let place = |key: &str| destination.join(key).display().to_string();
+    lines.push(format!(
+        "  output    {} {files}",
+        place(&ledger.output_prefix())
+    ));
+    if report.rejected_fragments > 0 {
+        lines.push(format!("  rejected  {}", place(&ledger.rejected_prefix())));
+    }
+    lines.push(format!("  report    {}", place(&ledger.report_key())));
+    lines.join("\n")
+}
+
+/// The plan of a dry run.
+pub(crate) fn of_plan(plan: &PlanRecord) -> String {
+    let objects = &plan.objects;
+    let mut text = format!(
+        "would recover {} objects ({}) of {} listed in {} hours; {} hours without objects",
+        grouped(objects.planned),
+        size(plan.bytes),
+        grouped(objects.listed),
+        grouped(plan.hours),
+        plan.empty_hours.len(),
+    );
+    for day in &plan.days {
+        let _ = write!(
+            text,
+            "\n  {}  {} objects  {}",
+            day.date,
+            grouped(day.objects.planned),
+            size(day.bytes)
+        );
+        if !day.empty_hours.is_empty() {
+            let hours: Vec<String> = day
+                .empty_hours
+                .iter()
+                .map(|hour| hour.start().format("%H").to_string())
+                .collect();
+            let _ = write!(text, "  without objects: {}", hours.join(" "));
+        }
+    }
+    text
+}

@@ -1,0 +1,104 @@
+//! The sorted list of all intact events, made in bounded memory.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// Bytes of lines that are sorted at a time; what is more is merged from files.
+const RUN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Collects lines and writes them in the order of their bytes.
+pub(crate) struct SortedLines {
+    target: PathBuf,
+    lines: Vec<Vec<u8>>,
+    bytes: usize,
+    runs: Vec<PathBuf>,
+}
+
+impl SortedLines {
+    pub(crate) fn new(target: PathBuf) -> Self {
+        Self {
+            target,
+            lines: Vec::new(),
+            bytes: 0,
+            runs: Vec::new(),
+        }
+    }
+
+    /// Adds the event as a line: without its line breaks, which stand between tokens.
+    pub(crate) fn add(&mut self, event: &[u8]) -> io::Result<()> {
+        let line: Vec<u8> = event
+            .iter()
+            .copied()
+            .filter(|byte| !b"\n\r".contains(byte))
+            .collect();
+        self.bytes += line.len();
+        self.lines.push(line);
+        if self.bytes >= RUN_BYTES_MAX {
+            let run = self
+                .target
+                .with_extension(format!("run-{}", self.runs.len()));
+            self.write_lines(&run)?;
+            self.runs.push(run);
+        }
+        Ok(())
+    }
+
+    fn write_lines(&mut self, path: &Path) -> io::Result<()> {
+        self.lines.sort_unstable();
+        let mut file = BufWriter::new(File::create(path)?);
+        for line in self.lines.drain(..) {
+            file.write_all(&line)?;
+            file.write_all(b"\n")?;
+        }
+        self.bytes = 0;
+        file.flush()
+    }
+
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        let target = self.target.clone();
+        if self.runs.is_empty() {
+            return self.write_lines(&target);
+        }
+        let last = self.target.with_extension("run-last");
+        self.write_lines(&last)?;
+        self.runs.push(last);
+        merge(&self.runs, &target)?;
+        self.runs.iter().try_for_each(fs::remove_file)
+    }
+}
+
+fn merge(runs: &[PathBuf], target: &Path) -> io::Result<()> {
+    let mut readers = Vec::new();
+    let mut heads = BinaryHeap::new();
+    for (index, run) in runs.iter().enumerate() {
+        let mut reader = BufReader::new(File::open(run)?);
+        if let Some(line) = next_line(&mut reader)? {
+            heads.push(Reverse((line, index)));
+        }
+        readers.push(reader);
+    }
+    let mut file = BufWriter::new(File::create(target)?);
+    while let Some(Reverse((line, index))) = heads.pop() {
+        file.write_all(&line)?;
+        file.write_all(b"\n")?;
+        if let Some(line) = next_line(&mut readers[index])? {
+            heads.push(Reverse((line, index)));
+        }
+    }
+    file.flush()
+}
+
+/// Without its line break, which would sort before the bytes that a longer line has there.
+fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    if reader.read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    }
+    Ok(Some(line))
+}

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Checks licenses, bans and sources with cargo-deny, installing it into target/tools if it is missing.
+# The advisory database is not on a package registry, so `cargo deny check advisories` is left to
+# machines that can reach it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+version=0.20.2
+export PATH="$PWD/target/tools/bin:$PATH"
+if ! cargo deny --version 2>/dev/null | grep -qF "$version"; then
+  cargo install --locked --quiet --root target/tools "cargo-deny@$version"
+fi
+cargo deny --offline check licenses bans sources

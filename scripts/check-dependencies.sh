@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Fails if a library that must stay free of AWS, Lambda and terminals depends on one of them, or if
+# the crates' dependencies do not point one way.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+foreign='^(aws-|aws_|lambda|clap|indicatif|console|crossterm|termcolor|anstyle|event-recovery-cli)'
+failed=0
+
+tree() { cargo tree --locked --package "$1" --edges normal,build --prefix none --format '{p}' | awk '{print $1}' | sort -u; }
+
+for package in event-recovery-splitter event-recovery-format event-recovery-pipeline; do
+  if found=$(tree "$package" | grep -E "$foreign"); then
+    echo "$package must not depend on:" $found >&2
+    failed=1
+  fi
+done
+
+# package: the packages of the workspace that it may depend on
+allowed() {
+  case "$1" in
+    event-recovery-splitter | event-recovery-sample) echo "" ;;
+    event-recovery-format) echo "event-recovery-splitter" ;;
+    event-recovery-pipeline) echo "event-recovery-format event-recovery-splitter" ;;
+  esac
+}
+for package in event-recovery-splitter event-recovery-format event-recovery-pipeline event-recovery-sample; do
+  for dependency in $(tree "$package" | grep '^event-recovery' | grep -vx "$package" || true); do
+    if ! grep -qw -- "$dependency" <<<"$(allowed "$package")"; then
+      echo "$package must not depend on $dependency" >&2
+      failed=1
+    fi
+  done
+done
+
+if [ "$(tree event-recovery-splitter | wc -l)" -ne 1 ]; then
+  echo "event-recovery-splitter must have no dependencies" >&2
+  failed=1
+fi
+
+[ "$failed" -eq 0 ] && echo "dependencies point one way"
+exit "$failed"
