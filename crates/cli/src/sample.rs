@@ -39,7 +39,11 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<ExitCode, Failure> {
     });
     bar.finish_and_clear();
     let summary = written.map_err(|error| {
-        let failure = Failure::could_not_run(error.to_string());
+        let failure = if error.is_usage() {
+            Failure::usage(error.to_string())
+        } else {
+            Failure::could_not_run(error.to_string())
+        };
         match error.hint() {
             Some(hint) => failure.hint(hint),
             None => failure,

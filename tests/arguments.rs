@@ -1,0 +1,329 @@
+//! Wrong arguments get one clear message with a hint and leave nothing behind; right ones work.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod support;
+
+use std::fs;
+
+use support::{ORG_ID, Sample, event_recovery, files};
+
+#[test]
+fn wrong_arguments_are_refused_and_leave_nothing_behind() {
+    let sample = Sample::new(&["--hours", "1", "--object-bytes", "8KiB"]);
+    let file = sample.folder.path().join("file");
+    fs::write(&file, "a file").unwrap();
+    let good_source = sample.backup().display().to_string();
+    let good_destination = sample.destination("out").display().to_string();
+    let missing = sample.destination("missing").display().to_string();
+    let below_file = file.join("out").display().to_string();
+    let file = file.display().to_string();
+    let inside = sample
+        .backup()
+        .join("main_stream/out")
+        .display()
+        .to_string();
+    let (good_start, good_end) = ("2024-04-01", "2024-04-01");
+    let before = files(sample.folder.path());
+    for (name, changes, exit_code, says) in [
+        (
+            "a date that is none",
+            &[("--start", "2024-02-30")][..],
+            2,
+            "start",
+        ),
+        ("a word for a date", &[("--end", "tomorrow")], 2, "end"),
+        ("a reversed range", &[("--end", "2024-03-31")], 2, "end"),
+        (
+            "a mixed range",
+            &[("--end", "2024-04-02T00:00:00Z")],
+            2,
+            "end",
+        ),
+        (
+            "a range in the future",
+            &[("--start", "2999-01-01"), ("--end", "2999-01-02")],
+            2,
+            "start",
+        ),
+        ("too long a range", &[("--start", "1999-01-01")], 2, "days"),
+        ("a malformed org id", &[("--org-id", "tn-1")], 2, "org_id"),
+        (
+            "a path for an org id",
+            &[("--org-id", "../../etc")],
+            2,
+            "org_id",
+        ),
+        (
+            "a malformed execution id",
+            &[("--execution-id", "a/b")],
+            2,
+            "execution_id",
+        ),
+        (
+            "an unaligned publish window",
+            &[
+                ("--window", "publish"),
+                ("--start", "2024-04-01T00:10:00Z"),
+                ("--end", "2024-04-01T01:00:00Z"),
+            ],
+            2,
+            "hour",
+        ),
+        (
+            "a compression of the other format",
+            &[("--compression", "gzip")],
+            2,
+            "compression",
+        ),
+        (
+            "a format that is none",
+            &[("--format", "csv")],
+            2,
+            "--format",
+        ),
+        (
+            "no concurrency",
+            &[("--concurrency", "0")],
+            2,
+            "--concurrency",
+        ),
+        ("a missing source", &[("--source", &missing)], 1, "source"),
+        ("a file as source", &[("--source", &file)], 1, "source"),
+        (
+            "a file as destination",
+            &[("--destination", &file)],
+            1,
+            "destination",
+        ),
+        (
+            "a destination below a file",
+            &[("--destination", &below_file)],
+            1,
+            "destination",
+        ),
+        (
+            "a destination in the source",
+            &[("--destination", &inside)],
+            2,
+            "inside",
+        ),
+        (
+            "the source as destination",
+            &[("--destination", &good_source)],
+            2,
+            "inside",
+        ),
+        (
+            "an unwritable destination",
+            &[("--destination", "/proc/out")],
+            1,
+            "destination",
+        ),
+    ] {
+        let mut arguments = vec![
+            ("--org-id", ORG_ID),
+            ("--source", good_source.as_str()),
+            ("--destination", good_destination.as_str()),
+            ("--start", good_start),
+            ("--end", good_end),
+        ];
+        for (option, value) in changes {
+            arguments.retain(|(other, _)| other != option);
+            arguments.push((option, value));
+        }
+        let output = event_recovery()
+            .arg("run")
+            .args(arguments.iter().flat_map(|(option, value)| [option, value]))
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(exit_code), "{name}: {said}");
+        assert!(said.starts_with("error: "), "{name}: {said}");
+        assert!(said.contains(says), "{name}: {said}");
+        assert!(!said.contains("panicked"), "{name}: {said}");
+        assert!(output.stdout.is_empty(), "{name}");
+        assert!(
+            files(sample.folder.path()) == before,
+            "{name} leaves something behind"
+        );
+        assert!(
+            !sample.destination("out").exists(),
+            "{name} leaves a folder behind"
+        );
+    }
+}
+
+#[test]
+fn a_known_execution_id_with_another_request_is_refused() {
+    let sample = Sample::new(&["--hours", "1", "--object-bytes", "8KiB"]);
+    let destination = sample.destination("out");
+    let range = ["--start", "2024-04-01", "--end", "2024-04-01"];
+    sample.run(&destination, &range);
+    let before = files(&destination);
+    let output = sample
+        .run_command(
+            &destination,
+            &[&range[..], &["--format", "ndjson"]].concat(),
+        )
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("`format` differs") && said.contains("hint: "),
+        "{said}"
+    );
+    assert!(files(&destination) == before);
+}
+
+#[test]
+fn a_source_without_objects_needs_a_look() {
+    let sample = Sample::new(&["--hours", "1", "--object-bytes", "8KiB"]);
+    let (report, exit_code) = sample.run(
+        &sample.destination("out"),
+        &["--start", "2023-04-01", "--end", "2023-04-01"],
+    );
+    assert_eq!(exit_code, Some(3));
+    assert_eq!(report["verdict"], "needs_look");
+    assert!(
+        report["reasons"][0]
+            .as_str()
+            .unwrap()
+            .starts_with("no objects at all")
+    );
+}
+
+#[test]
+fn status_tells_how_a_run_stands() {
+    let sample = Sample::new(&["--hours", "1", "--object-bytes", "8KiB"]);
+    let destination = sample.destination("out");
+    let status = |id: &str, json: bool| {
+        let mut command = event_recovery();
+        command
+            .args(["status", "--execution-id", id, "--destination"])
+            .arg(&destination);
+        if json {
+            command.arg("--json");
+        }
+        command.output().unwrap()
+    };
+    assert_eq!(status("run", true).status.code(), Some(1));
+    let range = [
+        "--start",
+        "2024-04-01T00:00:00Z",
+        "--end",
+        "2024-04-01T01:00:00Z",
+    ];
+    let (report, _) = sample.run(&destination, &range);
+    let before = files(&destination);
+    let output = status("run", true);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        support::balance(&support::report(&output)),
+        support::balance(&report)
+    );
+    let output = status("run", false);
+    assert!(output.stdout.is_empty());
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .starts_with("complete: ")
+    );
+    let receipt = files(&destination.join("_recovery/run/receipts"))
+        .into_keys()
+        .next()
+        .unwrap();
+    assert!(files(&destination) == before);
+    fs::remove_file(destination.join("_recovery/run/receipts").join(receipt)).unwrap();
+    let output = status("run", true);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(support::report(&output)["verdict"], "incomplete");
+    assert_eq!(support::report(&output)["objects"]["missing"], 1);
+}
+
+#[test]
+fn quiet_says_nothing_and_people_are_told_on_stderr_alone() {
+    let sample = Sample::new(&["--hours", "1", "--object-bytes", "8KiB"]);
+    let range = [
+        "--start",
+        "2024-04-01T00:00:00Z",
+        "--end",
+        "2024-04-01T01:00:00Z",
+    ];
+    let destination = sample.destination("quiet");
+    let output = sample
+        .run_command(&destination, &range)
+        .arg("--quiet")
+        .output()
+        .unwrap();
+    assert_eq!(
+        (output.status.code(), output.stdout, output.stderr),
+        (Some(0), vec![], vec![])
+    );
+    let output = sample
+        .run_command(&sample.destination("said"), &range)
+        .output()
+        .unwrap();
+    assert!(output.stdout.is_empty());
+    let said = String::from_utf8(output.stderr).unwrap();
+    for word in [
+        "complete: ",
+        "objects ",
+        "bytes ",
+        "events ",
+        "output ",
+        "report ",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+}
+
+#[test]
+fn the_same_sample_is_written_twice_and_never_over_something() {
+    let (first, second) = (
+        Sample::new(&["--hard", "--hours", "2"]),
+        Sample::new(&["--hard", "--hours", "2"]),
+    );
+    assert!(files(&first.backup()) == files(&second.backup()));
+    let other = Sample::new(&["--hard", "--hours", "2", "--seed", "2"]);
+    assert!(files(&first.backup()) != files(&other.backup()));
+    let output = event_recovery()
+        .arg("sample")
+        .arg(first.backup())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("not empty")
+    );
+    assert!(files(&first.backup()) == files(&second.backup()));
+}
+
+#[test]
+fn every_command_explains_itself() {
+    for command in ["sample", "run", "status", "split", "completions"] {
+        let output = event_recovery().args([command, "--help"]).output().unwrap();
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success());
+        assert!(help.contains("Example"), "{command} shows no example");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let output = event_recovery()
+            .args(["completions", shell])
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        assert!(
+            String::from_utf8(output.stdout)
+                .unwrap()
+                .contains("event-recovery")
+        );
+    }
+}

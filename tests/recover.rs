@@ -1,0 +1,317 @@
+//! A recovery gives back exactly what was in the backup, by the truth of a generator that knows
+//! nothing of the recovery.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use chrono::DateTime;
+use serde_json::Value;
+use support::{
+    Sample, arrival_millis, check_balance, files, json_lines, output_files, python, recovered_lines,
+};
+
+const HARD: [&str; 7] = [
+    "--hard",
+    "--hours",
+    "48",
+    "--objects-per-hour",
+    "12",
+    "--object-bytes",
+    "48KiB",
+];
+const FULL_RANGE: [&str; 4] = ["--start", "2024-04-01", "--end", "2024-04-02"];
+
+fn millis(instant: &str) -> i64 {
+    DateTime::parse_from_rfc3339(instant)
+        .unwrap()
+        .timestamp_millis()
+}
+
+/// The rejected fragments that lie beside the output, as (key, offset, length).
+fn rejected(destination: &Path) -> Vec<(String, u64, u64)> {
+    let folder = destination.join("_recovery/_rejected/run");
+    let mut rejected: Vec<(String, u64, u64)> = files(&folder)
+        .keys()
+        .flat_map(|path| json_lines(&folder.join(path)))
+        .map(|line| {
+            let number = |name: &str| line[name].as_u64().unwrap();
+            (
+                line["key"].as_str().unwrap().to_owned(),
+                number("offset"),
+                number("part_length"),
+            )
+        })
+        .collect();
+    rejected.sort_unstable();
+    rejected
+}
+
+#[test]
+fn a_hard_backup_comes_back_exactly_in_both_formats() {
+    let sample = Sample::new(&HARD);
+    let expected = sample.expected();
+    let torn: Vec<(String, u64, u64)> = sample
+        .torn()
+        .iter()
+        .map(|torn| {
+            let number = |name: &str| torn[name].as_u64().unwrap();
+            (
+                torn["key"].as_str().unwrap().to_owned(),
+                number("offset"),
+                number("length"),
+            )
+        })
+        .collect();
+    for format in ["ndjson", "parquet"] {
+        let destination = sample.destination(format);
+        let (report, exit_code) = sample.run(
+            &destination,
+            &[&FULL_RANGE[..], &["--format", format]].concat(),
+        );
+        assert_eq!(exit_code, Some(3), "{format}");
+        assert_eq!(report["verdict"], "needs_look", "{format}");
+        check_balance(&report);
+        assert_eq!(report["events"]["written"], expected.len(), "{format}");
+        assert_eq!(report["events"]["outside_tolerance"], 0, "{format}");
+        assert_eq!(report["objects"]["done"], 576, "{format}");
+        assert_eq!(report["rejected_fragments"], torn.len(), "{format}");
+        assert_eq!(report["foreign_names"], 1, "{format}");
+        assert_eq!(rejected(&destination), torn, "{format}");
+        assert!(!destination.join("execution_id=run/_SUCCESS").exists());
+    }
+    assert!(
+        recovered_lines(&sample.destination("ndjson")) == expected,
+        "other events than expected"
+    );
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/check_parquet.py");
+    let checked = python()
+        .arg(script)
+        .arg(sample.backup().join("expected.ndjson"))
+        .arg(sample.destination("parquet").join("execution_id=run"))
+        .status()
+        .unwrap();
+    assert!(
+        checked.success(),
+        "DuckDB and pyarrow read other events than expected"
+    );
+}
+
+#[test]
+fn a_plain_backup_is_complete() {
+    let sample = Sample::new(&["--hours", "3", "--object-bytes", "32KiB"]);
+    let destination = sample.destination("out");
+    let range = [
+        "--start",
+        "2024-04-01T00:00:00Z",
+        "--end",
+        "2024-04-01T03:00:00Z",
+        "--format",
+        "ndjson",
+    ];
+    let (report, exit_code) = sample.run(&destination, &range);
+    assert_eq!(
+        (exit_code, &report["verdict"]),
+        (Some(0), &Value::from("complete"))
+    );
+    assert_eq!(report["reasons"], Value::Array(Vec::new()));
+    check_balance(&report);
+    assert!(destination.join("execution_id=run/_SUCCESS").exists());
+    assert!(recovered_lines(&destination) == sample.expected());
+    let bytes: u64 = output_files(&destination)
+        .values()
+        .map(|bytes| bytes.len() as u64)
+        .sum();
+    assert_eq!(report["output"]["bytes"], bytes);
+    let on_disk: Value =
+        serde_json::from_slice(&fs::read(destination.join("_recovery/run/report.json")).unwrap())
+            .unwrap();
+    assert_eq!(on_disk, report);
+}
+
+#[test]
+fn a_window_through_hours_gives_the_events_that_arrived_in_it() {
+    let sample = Sample::new(&["--hours", "24", "--object-bytes", "24KiB"]);
+    let (start, end) = ("2024-04-01T13:20:00Z", "2024-04-01T15:45:00Z");
+    let destination = sample.destination("out");
+    let (report, exit_code) = sample.run(
+        &destination,
+        &["--start", start, "--end", end, "--format", "ndjson"],
+    );
+    assert_eq!(exit_code, Some(0), "{report}");
+    check_balance(&report);
+    assert!(report["objects"]["pruned"].as_u64().unwrap() > 0);
+    assert!(report["events"]["out_of_window"].as_u64().unwrap() > 0);
+    let window = millis(start)..millis(end);
+    let mut expected = sample.expected();
+    expected.retain(|event| window.contains(&arrival_millis(event)));
+    let recovered = recovered_lines(&destination);
+    assert!(
+        recovered == expected,
+        "{} events instead of {}",
+        recovered.len(),
+        expected.len()
+    );
+}
+
+#[test]
+fn adjoining_windows_give_together_what_their_union_gives() {
+    let sample = Sample::new(&["--hard", "--hours", "8", "--object-bytes", "24KiB"]);
+    for (window, start, middle, end) in [
+        (
+            "arrival",
+            "2024-04-01T01:10:00Z",
+            "2024-04-01T03:59:59.500Z",
+            "2024-04-01T06:00:00Z",
+        ),
+        (
+            "publish",
+            "2024-04-01T01:00:00Z",
+            "2024-04-01T04:00:00Z",
+            "2024-04-01T06:00:00Z",
+        ),
+    ] {
+        let recover = |start: &str, end: &str| {
+            let destination = sample.destination(&format!("{window}-{start}-{end}"));
+            let options = [
+                "--window", window, "--start", start, "--end", end, "--format", "ndjson",
+            ];
+            let (report, _) = sample.run(&destination, &options);
+            assert_ne!(report["verdict"], "incomplete");
+            check_balance(&report);
+            recovered_lines(&destination)
+        };
+        let mut parts = [recover(start, middle), recover(middle, end)].concat();
+        parts.sort_unstable();
+        let union = recover(start, end);
+        assert!(!union.is_empty());
+        assert!(
+            parts == union,
+            "{window}: {} events, and {} together",
+            parts.len(),
+            union.len()
+        );
+    }
+}
+
+#[test]
+fn a_publish_window_takes_every_event_under_its_hour_prefixes() {
+    let sample = Sample::new(&["--hours", "4", "--object-bytes", "24KiB"]);
+    let destination = sample.destination("out");
+    let options = [
+        "--window",
+        "publish",
+        "--format",
+        "ndjson",
+        "--start",
+        "2024-04-01T01:00:00Z",
+        "--end",
+        "2024-04-01T02:00:00Z",
+    ];
+    let (report, exit_code) = sample.run(&destination, &options);
+    assert_eq!(exit_code, Some(0));
+    assert_eq!(report["events"]["out_of_window"], 0);
+    // Written without a delimiter by the generator: the bytes alone must be the same.
+    let source: Vec<u8> = files(&sample.backup().join("main_stream/2024/04/01/01"))
+        .into_values()
+        .flatten()
+        .collect();
+    let recovered: Vec<u8> = output_files(&destination)
+        .into_iter()
+        .filter(|(path, _)| !path.ends_with("_SUCCESS"))
+        .flat_map(|(_, bytes)| bytes)
+        .filter(|byte| *byte != b'\n')
+        .collect();
+    assert!(recovered == source);
+    let neighbours = recovered_lines(&destination)
+        .iter()
+        .filter(|event| arrival_millis(event) < millis("2024-04-01T01:00:00Z"))
+        .count();
+    assert!(neighbours > 0, "the sample has no late events");
+}
+
+#[test]
+fn filters_leave_out_other_domains_and_types_and_count_them() {
+    let sample = Sample::new(&["--hours", "1", "--object-bytes", "24KiB"]);
+    let destination = sample.destination("out");
+    let options = [
+        "--format",
+        "ndjson",
+        "--domain",
+        "account",
+        "--domain",
+        "cards",
+        "--event-type",
+        "status-change-2",
+        "--start",
+        "2024-04-01T00:00:00Z",
+        "--end",
+        "2024-04-01T01:00:00Z",
+    ];
+    let (report, exit_code) = sample.run(&destination, &options);
+    assert_eq!(exit_code, Some(0));
+    check_balance(&report);
+    let mut expected = sample.expected();
+    let all = expected.len();
+    expected.retain(|event| {
+        let event: Value = serde_json::from_slice(event).unwrap();
+        event["domain"] == "account" && event["event_type"] == "status-change-2"
+    });
+    assert!(!expected.is_empty());
+    assert!(recovered_lines(&destination) == expected);
+    assert_eq!(report["events"]["filtered_out"], all - expected.len());
+}
+
+#[test]
+fn no_content_of_an_event_is_in_the_ledger() {
+    let sample = Sample::new(&["--hard", "--hours", "2", "--object-bytes", "16KiB"]);
+    let destination = sample.destination("out");
+    let output = sample
+        .run_command(
+            &destination,
+            &["--start", "2024-04-01", "--end", "2024-04-01"],
+        )
+        .output()
+        .unwrap();
+    let mut places = files(&destination.join("_recovery/run"));
+    places.insert("stdout".into(), output.stdout);
+    places.insert("stderr".into(), output.stderr);
+    assert!(places.len() > 20);
+    let marks = ["event_id", "merchant", "TN-3477", "description"];
+    for (path, bytes) in places {
+        let text = String::from_utf8_lossy(&bytes);
+        for mark in marks {
+            assert!(!text.contains(mark), "{mark} in {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_dry_run_counts_and_leaves_nothing_behind() {
+    let sample = Sample::new(&["--hours", "2", "--object-bytes", "16KiB"]);
+    let destination = sample.destination("out");
+    let range = [
+        "--start",
+        "2024-04-01",
+        "--end",
+        "2024-04-01",
+        "--window",
+        "publish",
+    ];
+    let (plan, exit_code) = sample.run(&destination, &[&range[..], &["--dry-run"]].concat());
+    assert_eq!(exit_code, Some(0));
+    assert_eq!(plan["objects"]["planned"], 24);
+    let source = files(&sample.backup().join("main_stream"));
+    let bytes: u64 = source.values().map(|bytes| bytes.len() as u64).sum();
+    assert_eq!(plan["bytes"], bytes);
+    assert_eq!(plan["days"][0]["date"], "2024-04-01");
+    assert_eq!(plan["days"][0]["empty_hours"].as_array().unwrap().len(), 22);
+    assert!(!destination.exists());
+}
