@@ -2,7 +2,12 @@
 //!
 //! `make bench` runs it. Rounds go in turns, and the median counts, so that a busy machine slows
 //! all alike.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a benchmark")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "a benchmark"
+)]
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -23,7 +28,12 @@ fn stream() -> Vec<u8> {
     let mut stream = Vec::new();
     for number in 0..EVENTS {
         let details: Vec<String> = (0..number % 23 * 3)
-            .map(|key| format!(r#"{{"key":{key},"description":"a \"quoted\" café }}{{ text","amount":{}.25}}"#, key * 7))
+            .map(|key| {
+                format!(
+                    r#"{{"key":{key},"description":"a \"quoted\" café }}{{ text","amount":{}.25}}"#,
+                    key * 7
+                )
+            })
             .collect();
         write!(
             stream,
@@ -75,18 +85,25 @@ fn split_only(stream: &[u8]) -> u64 {
 fn write(stream: &[u8], format: OutputFormat) -> u64 {
     let mut scratch = EnvelopeScratch::default();
     let mut writer = EventWriter::open(format, Vec::with_capacity(stream.len())).unwrap();
-    split(stream, |event| writer.write(&Envelope::read(event, &mut scratch)).unwrap());
+    split(stream, |event| {
+        writer.write(&Envelope::read(event, &mut scratch)).unwrap()
+    });
     let rows = writer.rows();
     std::hint::black_box(writer.finish().unwrap());
     rows
 }
 
+/// Returns how many events it found.
+type Subject<'a> = &'a dyn Fn(&[u8]) -> u64;
+
 fn main() {
     let stream = stream();
-    let subjects: [(&str, &dyn Fn(&[u8]) -> u64); 5] = [
+    let subjects: [(&str, Subject<'_>); 5] = [
         ("serde_json RawValue stream and copy", &serde_json_copy),
         ("split, validated", &split_only),
-        ("to NDJSON", &|stream| write(stream, OutputFormat::Ndjson(NdjsonCompression::None))),
+        ("to NDJSON", &|stream| {
+            write(stream, OutputFormat::Ndjson(NdjsonCompression::None))
+        }),
         ("to Parquet, uncompressed", &|stream| {
             write(stream, OutputFormat::Parquet(ParquetCompression::None))
         }),
@@ -108,7 +125,11 @@ fn main() {
         times[ROUNDS / 2]
     };
     let medians: Vec<Duration> = times.iter_mut().map(median).collect();
-    println!("{} events, {:.0} MB, median of {ROUNDS} rounds", EVENTS, stream.len() as f64 / 1e6);
+    println!(
+        "{} events, {:.0} MB, median of {ROUNDS} rounds",
+        EVENTS,
+        stream.len() as f64 / 1e6
+    );
     for ((name, _), time) in subjects.iter().zip(&medians) {
         let megabytes = stream.len() as f64 / 1e6 / time.as_secs_f64();
         let ratio = medians[0].as_secs_f64() / time.as_secs_f64();
