@@ -34,6 +34,7 @@ $(VENV)/installed: tests/requirements.txt
 
 check: lint ## lint, and check dependencies and licenses: what CI runs besides the tests
 	scripts/check-dependencies.sh
+	scripts/check-docs.sh
 	scripts/cargo-deny.sh
 
 fmt: ## format the code

@@ -46,7 +46,7 @@ fn rejected(destination: &Path) -> Vec<(String, u64, u64)> {
             (
                 line["key"].as_str().unwrap().to_owned(),
                 number("offset"),
-                number("part_length"),
+                number("length"),
             )
         })
         .collect();

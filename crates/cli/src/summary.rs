@@ -54,6 +54,10 @@ pub(crate) fn of_report(report: &Report, destination: &Path) -> String {
             .iter()
             .map(|reason| format!("  look at   {reason}")),
     );
+    if objects.listed == 0 {
+        lines
+            .push("            hint: the source is the folder that holds `main_stream`".to_owned());
+    }
     for unrecovered in report.unrecovered.iter().take(UNRECOVERED_SHOWN_MAX) {
         lines.push(format!(
             "  lacking   {}: {}",

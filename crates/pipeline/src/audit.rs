@@ -54,11 +54,13 @@ where
     let ledger = Ledger::new(execution_id.clone());
     let report = inspect(destination, execution_id, now).await?;
     let key = ledger.report_key();
+    // In this order, so that an audit cut short never leaves the mark beside a worse report.
+    if report.verdict != Verdict::Complete {
+        destination.delete(&ledger.success_key()).await?;
+    }
     destination.put(&key, to_json(&key, &report)?).await?;
     if report.verdict == Verdict::Complete {
         destination.put(&ledger.success_key(), Vec::new()).await?;
-    } else {
-        destination.delete(&ledger.success_key()).await?;
     }
     Ok(report)
 }

@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::execution_id::ExecutionId;
 use crate::hour_prefix::HourPrefix;
 use crate::org_id::OrgId;
-use crate::request::ResolvedRequest;
+use crate::resolved_request::ResolvedRequest;
 use crate::storage::{ListedObject, Records, StorageError};
 use crate::task::TaskId;
 

@@ -69,6 +69,8 @@ mod queue;
 mod receipt;
 mod report;
 mod request;
+mod request_error;
+mod resolved_request;
 mod run;
 mod staged_output;
 mod storage;
@@ -92,10 +94,9 @@ pub use plan::{PlanError, PlanLimits, PlanRecord, PlannedDay, PlannedObjects, Pl
 pub use queue::{InProcessQueue, QueueError, SendTasks};
 pub use receipt::{ByteCounts, Counts, Done, EventCounts, Output, Receipt, State};
 pub use report::{HourBalance, ObjectCounts, OutputCounts, Report, Times, Unrecovered, Verdict};
-pub use request::{
-    Compression, Filters, Format, REQUEST_BYTES_MAX, RecoveryRequest, RequestError, RequestLimits,
-    Resolution, ResolvedRequest, WindowParameters,
-};
+pub use request::{REQUEST_BYTES_MAX, RecoveryRequest, RequestLimits, Resolution};
+pub use request_error::RequestError;
+pub use resolved_request::{Compression, Filters, Format, ResolvedRequest, WindowParameters};
 pub use run::{Ended, Run, RunError};
 pub use storage::{
     CreateObject, Destination, ListObjects, ListPage, ListedObject, OpenObject, Precondition,

@@ -50,6 +50,41 @@ impl LocalFolder {
         Ok(self.root.join(key))
     }
 
+    /// Adds the files below the folder, which may be missing. What is staged is not there yet.
+    fn collect(&self, folder: &Path, found: &mut Vec<ListedObject>) -> io::Result<()> {
+        if folder == self.staging {
+            return Ok(());
+        }
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if is_missing(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let metadata = fs::metadata(&path)?;
+            if metadata.is_dir() {
+                self.collect(&path, found)?;
+                continue;
+            }
+            let relative = path.strip_prefix(&self.root).unwrap_or(&path);
+            let key = relative.to_str().ok_or_else(|| {
+                let name = path.display();
+                io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("not a UTF-8 name: {name}"),
+                )
+            })?;
+            found.push(ListedObject {
+                key: key.to_owned(),
+                size: metadata.len(),
+                etag: etag(&metadata),
+                last_modified: modified(&metadata),
+            });
+        }
+        Ok(())
+    }
+
     fn stage(&self, operation: &'static str, key: &str) -> Result<StagedFile, StorageError> {
         let target = self.path(operation, key)?;
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
@@ -80,7 +115,7 @@ impl ListObjects for LocalFolder {
             None => self.root.clone(),
         };
         let mut objects = Vec::new();
-        collect(&self.root, &folder, &mut objects)
+        self.collect(&folder, &mut objects)
             .map_err(|error| storage_error("list", prefix, &error))?;
         objects.retain(|object| object.key.starts_with(prefix));
         objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
@@ -89,38 +124,6 @@ impl ListObjects for LocalFolder {
             next: None,
         })
     }
-}
-
-/// Adds the files below the folder, which may be missing.
-fn collect(root: &Path, folder: &Path, found: &mut Vec<ListedObject>) -> io::Result<()> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let path = entry?.path();
-        let metadata = fs::metadata(&path)?;
-        if metadata.is_dir() {
-            collect(root, &path, found)?;
-            continue;
-        }
-        let relative = path.strip_prefix(root).unwrap_or(&path);
-        let key = relative.to_str().ok_or_else(|| {
-            let name = path.display();
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("not a UTF-8 name: {name}"),
-            )
-        })?;
-        found.push(ListedObject {
-            key: key.to_owned(),
-            size: metadata.len(),
-            etag: etag(&metadata),
-            last_modified: modified(&metadata),
-        });
-    }
-    Ok(())
 }
 
 fn modified(metadata: &Metadata) -> DateTime<Utc> {

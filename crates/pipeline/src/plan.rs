@@ -17,7 +17,7 @@ use crate::object_name::ObjectTime;
 use crate::observer::Observer;
 use crate::queue::{QueueError, SendTasks};
 use crate::receipt::{Receipt, State};
-use crate::request::ResolvedRequest;
+use crate::resolved_request::ResolvedRequest;
 use crate::storage::{
     ListObjects, ListedObject, Precondition, Records, StorageError, Written, list_all,
 };

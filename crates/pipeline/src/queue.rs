@@ -99,17 +99,21 @@ impl InProcessQueue {
 impl SendTasks for InProcessQueue {
     async fn send(&self, tasks: Vec<Task>) -> Result<(), QueueError> {
         let count = tasks.len();
+        let closed = || QueueError {
+            tasks: count,
+            problem: "the run was stopped".to_owned(),
+        };
         for task in tasks {
-            let Ok(permit) = self.room.acquire().await else {
-                return Err(QueueError {
-                    tasks: count,
-                    problem: "the run was stopped".to_owned(),
-                });
-            };
+            let permit = self.room.acquire().await.map_err(|_| closed())?;
             permit.forget();
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.tasks.push_back(task);
-            drop(state);
+            {
+                // Looked at again, since the queue may have been closed after there was room.
+                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                if state.closed {
+                    return Err(closed());
+                }
+                state.tasks.push_back(task);
+            }
             self.changed.notify_one();
         }
         Ok(())

@@ -7,7 +7,7 @@ use crate::execution_id::ExecutionId;
 use crate::hour_prefix::HourPrefix;
 use crate::ledger::Versioned;
 use crate::receipt::{ByteCounts, Counts, EventCounts};
-use crate::request::ResolvedRequest;
+use crate::resolved_request::ResolvedRequest;
 
 /// Whether a run recovered everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

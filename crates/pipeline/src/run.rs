@@ -14,7 +14,7 @@ use crate::observer::Observer;
 use crate::plan::{PlanError, PlanLimits, Planner};
 use crate::queue::InProcessQueue;
 use crate::report::Report;
-use crate::request::ResolvedRequest;
+use crate::resolved_request::ResolvedRequest;
 use crate::storage::{Destination, Source};
 use crate::task::Task;
 use crate::transform::TransformLimits;
@@ -97,27 +97,36 @@ impl Run {
                 stop.clone(),
             ));
         }
-        let planned = self.plan(&queue, stop.clone()).await;
-        match &planned {
-            Ok(()) => queue.close(),
-            Err(_) => queue.abandon(),
-        }
-        let mut first_error = None;
-        while let Some(ended) = workers.join_next().await {
-            // The workers catch what tasks throw; one that dies all the same has left its receipt
-            // unwritten, and the audit will say so.
-            if let Ok(Err(error)) = ended {
-                queue.abandon();
-                first_error.get_or_insert(error);
+        let planning = async {
+            let planned = self.plan(&queue, stop.clone()).await;
+            match &planned {
+                Ok(()) => queue.close(),
+                Err(_) => queue.abandon(),
             }
-        }
+            planned
+        };
+        // At the same time, so that the planner does not wait for room that no worker makes.
+        let working = async {
+            let mut first_error = None;
+            while let Some(ended) = workers.join_next().await {
+                // The workers catch what tasks throw; one that dies all the same has left its
+                // receipt unwritten, and the audit will say so.
+                if let Ok(Err(error)) = ended {
+                    queue.abandon();
+                    first_error.get_or_insert(error);
+                }
+            }
+            queue.abandon();
+            first_error
+        };
+        let (planned, first_error) = tokio::join!(planning, working);
         if *stop.borrow() {
             return Ok(Ended::Stopped);
         }
-        planned?;
         if let Some(error) = first_error {
             return Err(error.into());
         }
+        planned?;
         let report = audit(&*self.destination, &self.execution_id, Utc::now()).await?;
         Ok(Ended::Audited(Box::new(report)))
     }
@@ -136,7 +145,8 @@ impl Run {
         };
         tokio::select! {
             planned = planner.plan(&self.request, &self.execution_id, Utc::now()) => planned.map(drop),
-            _ = stop.wait_for(|stop| *stop) => {
+            // A caller that has gone away has not asked to stop.
+            Ok(_) = stop.wait_for(|stop| *stop) => {
                 queue.abandon();
                 Ok(())
             }
@@ -174,7 +184,7 @@ async fn deliver(
         };
         match worker.work(task, delivery).await {
             Ok(_) => return Ok(()),
-            Err(error @ (WorkError::Transient(_) | WorkError::Died { .. })) => {
+            Err(error) if error.is_transient() => {
                 worker.observer.task_delayed(&error.to_string());
             }
             Err(error) => return Err(error),

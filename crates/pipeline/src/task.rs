@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::execution_id::ExecutionId;
 use crate::hour_prefix::HourPrefix;
-use crate::request::{Compression, Filters, Format, ResolvedRequest};
+use crate::resolved_request::{Compression, Filters, Format, ResolvedRequest};
 use crate::storage::ListedObject;
 use crate::window::Window;
 

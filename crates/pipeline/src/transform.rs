@@ -21,7 +21,7 @@ use crate::object_name::ObjectTime;
 use crate::observer::Observer;
 use crate::org_id::OrgId;
 use crate::receipt::{Counts, Output};
-use crate::request::Filters;
+use crate::resolved_request::Filters;
 use crate::staged_output::StagedOutput;
 use crate::storage::{CreateObject, StorageError};
 use crate::task::{SourceKey, TaskId};
@@ -284,9 +284,9 @@ impl<'a> Sink<'a> {
         let text = std::str::from_utf8(part.bytes).ok();
         let line = RejectedLine {
             key: self.job.key.as_str(),
-            offset: part.fragment_offset,
-            part_offset: part.offset,
-            part_length: part.bytes.len(),
+            offset: part.offset,
+            length: part.bytes.len(),
+            continues: (part.offset != part.fragment_offset).then_some(part.fragment_offset),
             reason: part.reason.as_str(),
             text,
             base64: text.is_none().then(|| BASE64.encode(part.bytes)),
@@ -317,11 +317,12 @@ impl<'a> Sink<'a> {
 #[derive(Serialize)]
 struct RejectedLine<'a> {
     key: &'a str,
-    /// Where the fragment begins in the decoded stream.
+    /// Where it begins in the decoded stream.
     offset: u64,
-    /// Where this part of it begins in the decoded stream.
-    part_offset: u64,
-    part_length: usize,
+    length: usize,
+    /// Where the fragment begins that this is a further part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continues: Option<u64>,
     reason: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,

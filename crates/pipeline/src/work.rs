@@ -10,7 +10,7 @@ use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, SOFTWARE, read_record, 
 use crate::observer::Observer;
 use crate::org_id::OrgId;
 use crate::receipt::{Done, Receipt, State};
-use crate::request::{Compression, Format};
+use crate::resolved_request::{Compression, Format};
 use crate::storage::{Destination, Precondition, Source, StorageError, Written};
 use crate::task::{TASK_VERSION, Task};
 use crate::transform::{
@@ -79,6 +79,17 @@ pub enum WorkError {
     },
 }
 
+impl WorkError {
+    /// Whether delivering the task again can help.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Transient(_) | Self::Died { .. } => true,
+            Self::Ledger(LedgerError::Storage(error)) => error.is_transient(),
+            Self::Ledger(_) | Self::NewerTask { .. } | Self::InvalidTask => false,
+        }
+    }
+}
+
 impl Worker {
     /// Deals with the task: afterwards there is a receipt with the state done or failed, which is
     /// returned, and the queue may forget the task. A task that is done already stays so.
@@ -124,7 +135,11 @@ impl Worker {
         if delivery.is_last() {
             let expires_at =
                 delivery.now + TimeDelta::seconds(i64::from(delivery.attempt_secs_max));
-            slot.write(State::Attempting { expires_at }).await?;
+            let receipt = slot.write(State::Attempting { expires_at }).await?;
+            if is_done(&receipt) {
+                self.observer.task_ended(&receipt);
+                return Ok(receipt);
+            }
         }
         let state = match self.attempt(task, &ledger, format).await {
             Ok(done) => State::Done(Box::new(done)),
@@ -255,6 +270,12 @@ impl From<TransformError> for Failure {
             TransformError::Decode(DecodeError::Unsupported { .. }) => {
                 "unpack the object, put it back under its hour prefix and start a new run"
             }
+            TransformError::Decode(DecodeError::TooLarge { .. }) => {
+                "if the object is what it should be, raise the limit on decoded bytes"
+            }
+            TransformError::Decode(DecodeError::Source(_)) => {
+                "check the source and run the same command again"
+            }
             TransformError::Decode(_) => {
                 "the object itself is damaged: ask the platform for an intact copy"
             }
@@ -296,17 +317,14 @@ impl ReceiptSlot<'_> {
                 .put_if(&self.key, bytes.clone(), precondition)
                 .await?;
             let current = read_record::<Receipt>(destination, &self.key).await?;
-            match (written, current) {
-                (Written::Yes, current) => {
-                    self.etag = current.map(|(_, etag)| etag);
-                    return Ok(receipt);
-                }
-                (Written::PreconditionFailed, Some((current, _))) if is_done(&current) => {
-                    return Ok(current);
-                }
-                (Written::PreconditionFailed, current) => {
-                    self.etag = current.map(|(_, etag)| etag);
-                }
+            self.etag = match current {
+                // Also when it came directly after ours: its etag must not become ours.
+                Some((current, _)) if is_done(&current) => return Ok(current),
+                Some((_, etag)) => Some(etag),
+                None => None,
+            };
+            if written == Written::Yes {
+                return Ok(receipt);
             }
         }
         Err(LedgerError::Invalid {

@@ -1,6 +1,6 @@
 //! Events with the platform's envelope and data of the shapes that it documents.
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::{DateTime, SecondsFormat, TimeDelta};
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
@@ -128,12 +128,13 @@ fn timestamp(arrival_millis: i64, has_arrival: bool, rng: &mut ChaCha8Rng) -> St
     } else {
         0
     };
-    let instant = DateTime::from_timestamp_millis(arrival_millis - before).unwrap_or_default();
     let precision = match rng.random_range(0..10) {
         0 => SecondsFormat::Nanos,
         1 => SecondsFormat::Micros,
         _ => SecondsFormat::Millis,
     };
+    let instant = DateTime::from_timestamp_millis(arrival_millis - before).unwrap_or_default()
+        + TimeDelta::nanoseconds(rng.random_range(0..1_000_000));
     string(&instant.to_rfc3339_opts(precision, true))
 }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::event::{Event, event};
 use crate::options::{SampleError, SampleOptions};
+use crate::peculiarity::Peculiarity;
 use crate::schedule::ObjectPlan;
 use crate::sink::{ObjectSink, Storage};
 use crate::text::uuid;
@@ -20,14 +21,12 @@ use crate::truth::SortedLines;
 
 /// The version of the stream in the objects' names: constant until the stream is reconfigured.
 const STREAM_VERSION: u32 = 5;
-/// Share of events that are delivered twice.
-const DUPLICATE_SHARE: f64 = 0.005;
-/// Events that may still be delivered again.
+/// One of so many events, on average, is delivered twice.
+const DUPLICATE_PERIOD: u64 = 200;
+/// Most events of an object that may still be delivered again.
 const RECENT_EVENTS_MAX: usize = 8;
 /// About the size of an event, in bytes, to spread arrivals over an object.
 const EVENT_BYTES_MEAN: f64 = 1_900.0;
-/// Every so many objects there is another one of each peculiarity.
-const PECULIARITY_PERIOD: u64 = 50;
 /// The foreign name of one object of a hard sample.
 const FOREIGN_NAME: &str = "replayed-batch.json";
 
@@ -76,7 +75,9 @@ pub fn write_sample(
         options,
         rng: ChaCha8Rng::seed_from_u64(options.seed),
         expected: SortedLines::new(expected.clone()),
-        recent: VecDeque::new(),
+        of_this_object: VecDeque::new(),
+        of_object_before: VecDeque::new(),
+        next_duplicate: DUPLICATE_PERIOD / 4,
         torn: Vec::new(),
         summary: SampleSummary {
             directory: directory.clone(),
@@ -95,7 +96,7 @@ pub fn write_sample(
     for hour in 0..options.hours {
         for object in 0..options.objects_per_hour {
             let plan = ObjectPlan::new(options, hour, object, &mut generator.rng);
-            generator.write_object(&plan)?;
+            generator.write_object(plan)?;
             progress(generator.summary.objects, options.objects());
         }
     }
@@ -106,64 +107,30 @@ struct Generator<'a> {
     options: &'a SampleOptions,
     rng: ChaCha8Rng,
     expected: SortedLines,
-    recent: VecDeque<Event>,
+    /// Those of this object that may be delivered again.
+    of_this_object: VecDeque<Event>,
+    of_object_before: VecDeque<Event>,
+    /// The number of intact events at which one is delivered again.
+    next_duplicate: u64,
     torn: Vec<TornEvent>,
     summary: SampleSummary,
 }
 
-/// What is peculiar about an object of a hard sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Peculiarity {
-    Torn(Tear),
-    Gzip,
-    TwoGzipMembers,
-    ForeignName,
-    Empty,
-    ByteOrderMark,
-}
-
 impl Generator<'_> {
-    /// Each peculiarity has a place of its own among the objects; in small samples they share.
-    fn has(&self, plan: &ObjectPlan, peculiarity: Peculiarity) -> bool {
-        let place = match peculiarity {
-            Peculiarity::Torn(tear) => {
-                let index = Tear::ALL
-                    .iter()
-                    .position(|other| *other == tear)
-                    .unwrap_or(0);
-                3 + 10 * index as u64
-            }
-            Peculiarity::Gzip => 5,
-            Peculiarity::TwoGzipMembers => 7,
-            Peculiarity::ForeignName => 11,
-            Peculiarity::Empty => 17,
-            Peculiarity::ByteOrderMark => 19,
-        };
-        let objects = self.options.objects();
-        let is_needed = peculiarity != Peculiarity::Empty || objects > place;
-        let happens_once = peculiarity == Peculiarity::ForeignName;
-        let number = if happens_once {
-            plan.number
-        } else {
-            plan.number % PECULIARITY_PERIOD
-        };
-        self.options.hard && is_needed && number == place % objects.min(PECULIARITY_PERIOD)
-    }
-
-    fn write_object(&mut self, plan: &ObjectPlan) -> Result<(), SampleError> {
-        let name = if self.has(plan, Peculiarity::ForeignName) {
-            FOREIGN_NAME.to_owned()
+    fn write_object(&mut self, plan: ObjectPlan) -> Result<(), SampleError> {
+        let has_foreign_name = Peculiarity::ForeignName.is_of(&plan, self.options);
+        let (plan, name) = if has_foreign_name {
+            (plan.within_its_hour(), FOREIGN_NAME.to_owned())
         } else {
             let org_id = &self.options.org_id;
             let time = plan.time.format("%Y-%m-%d-%H-%M-%S");
-            format!(
-                "dataplatform-{org_id}-{STREAM_VERSION}-{time}-{}",
-                uuid(&mut self.rng)
-            )
+            let uuid = uuid(&mut self.rng);
+            let name = format!("dataplatform-{org_id}-{STREAM_VERSION}-{time}-{uuid}");
+            (plan, name)
         };
         let key = format!("main_stream/{}/{name}", plan.hour.format("%Y/%m/%d/%H"));
         let path = self.options.directory.join(&key);
-        self.fill_object(plan, key, &path)
+        self.fill_object(&plan, key, &path)
             .map_err(|error| SampleError::io(&path, error))
     }
 
@@ -171,16 +138,21 @@ impl Generator<'_> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }
-        let storage = if self.has(plan, Peculiarity::TwoGzipMembers) {
+        let has = |peculiarity: Peculiarity| peculiarity.is_of(plan, self.options);
+        let is_empty = has(Peculiarity::Empty);
+        let storage = if is_empty {
+            Storage::Plain
+        } else if has(Peculiarity::TwoGzipMembers) {
             Storage::TwoGzipMembers
-        } else if self.has(plan, Peculiarity::Gzip) {
+        } else if has(Peculiarity::Gzip) {
             Storage::Gzip
         } else {
             Storage::Plain
         };
+        let has_byte_order_mark = has(Peculiarity::ByteOrderMark);
         let mut sink = ObjectSink::create(path, storage)?;
-        if !self.has(plan, Peculiarity::Empty) {
-            if self.has(plan, Peculiarity::ByteOrderMark) {
+        if !is_empty {
+            if has_byte_order_mark {
                 sink.write(b"\xef\xbb\xbf")?;
             }
             self.write_events(plan, &key, &mut sink)?;
@@ -197,17 +169,14 @@ impl Generator<'_> {
         sink: &mut ObjectSink,
     ) -> io::Result<()> {
         let wanted = self.options.object_bytes;
-        let mut tears: Vec<Tear> = Tear::ALL
+        let mut tears: VecDeque<Tear> = Tear::ALL
             .into_iter()
-            .filter(|tear| self.has(plan, Peculiarity::Torn(*tear)))
+            .filter(|tear| Peculiarity::Torn(*tear).is_of(plan, self.options))
             .collect();
-        tears.reverse();
         let mut is_first_half = true;
-        let first_of_object = self.new_event(plan, 0.0);
-        self.write_event(&first_of_object, sink)?;
-        if let Some(arrival_millis) = plan.late_arrival() {
-            let late = self.make_event(arrival_millis);
-            self.write_event(&late, sink)?;
+        self.write_new_event(plan, 0.0, sink)?;
+        if let Some(arrival_millis) = plan.arrival_in_hour_before(&mut self.rng) {
+            self.write_event_of(arrival_millis, sink)?;
         }
         while sink.decoded_bytes + EVENT_BYTES_MEAN as u64 / 2 < wanted {
             let written = sink.decoded_bytes as f64;
@@ -215,38 +184,46 @@ impl Generator<'_> {
             if is_first_half && progress >= 0.5 {
                 is_first_half = false;
                 sink.half_time()?;
-                while let Some(tear) = tears.pop_if(|tear| *tear != Tear::TruncatedTail) {
+                while let Some(tear) = tears.pop_front_if(|tear| *tear != Tear::TruncatedTail) {
                     self.write_torn(plan, tear, key, sink)?;
                     // What follows a torn event in the middle must be intact.
-                    let next = self.new_event(plan, progress);
-                    self.write_event(&next, sink)?;
+                    self.write_new_event(plan, progress, sink)?;
                 }
             }
-            let next = self.new_event(plan, progress);
-            self.write_event(&next, sink)?;
-            if self.options.hard && self.rng.random_bool(0.02) {
-                sink.write([&b"\n"[..], b" ", b"\r\n", b"\t \n"][self.rng.random_range(0..4)])?;
-            }
-            if self.rng.random_bool(DUPLICATE_SHARE) {
+            self.write_white_space(sink)?;
+            self.write_new_event(plan, progress, sink)?;
+            if self.summary.events >= self.next_duplicate {
                 self.write_duplicate(plan, sink)?;
             }
         }
-        for tear in tears.into_iter().rev() {
+        if is_first_half {
+            sink.half_time()?;
+        }
+        if let Some(arrival_millis) = plan.arrival_in_hour_after(&mut self.rng) {
+            self.write_event_of(arrival_millis, sink)?;
+        }
+        if tears.is_empty() {
+            self.write_white_space(sink)?;
+        }
+        for tear in tears {
             self.write_torn(plan, tear, key, sink)?;
             if tear != Tear::TruncatedTail {
-                let next = self.new_event(plan, 1.0);
-                self.write_event(&next, sink)?;
+                self.write_new_event(plan, 1.0, sink)?;
             }
+        }
+        self.of_object_before = std::mem::take(&mut self.of_this_object);
+        Ok(())
+    }
+
+    /// Never around a torn event, whose bytes are to be known exactly.
+    fn write_white_space(&mut self, sink: &mut ObjectSink) -> io::Result<()> {
+        if self.options.hard && self.rng.random_bool(0.02) {
+            sink.write([&b"\n"[..], b" ", b"\r\n", b"\t \n"][self.rng.random_range(0..4)])?;
         }
         Ok(())
     }
 
-    fn new_event(&mut self, plan: &ObjectPlan, progress: f64) -> Event {
-        let arrival_millis = plan.arrival(progress, &mut self.rng);
-        self.make_event(arrival_millis)
-    }
-
-    fn make_event(&mut self, arrival_millis: i64) -> Event {
+    fn new_event(&mut self, arrival_millis: i64) -> Event {
         event(
             &self.options.org_id,
             arrival_millis,
@@ -255,24 +232,54 @@ impl Generator<'_> {
         )
     }
 
-    fn write_event(&mut self, event: &Event, sink: &mut ObjectSink) -> io::Result<()> {
-        sink.write(&event.bytes)?;
-        self.expected.add(&event.bytes)?;
-        self.summary.events += 1;
-        if self.recent.len() == RECENT_EVENTS_MAX {
-            self.recent.pop_front();
+    fn write_new_event(
+        &mut self,
+        plan: &ObjectPlan,
+        progress: f64,
+        sink: &mut ObjectSink,
+    ) -> io::Result<()> {
+        let arrival_millis = plan.arrival(progress, &mut self.rng);
+        self.write_event_of(arrival_millis, sink)
+    }
+
+    fn write_event_of(&mut self, arrival_millis: i64, sink: &mut ObjectSink) -> io::Result<()> {
+        let event = self.new_event(arrival_millis);
+        self.write_intact(&event, sink)?;
+        if self.of_this_object.len() == RECENT_EVENTS_MAX {
+            self.of_this_object.pop_front();
         }
-        self.recent.push_back(event.clone());
+        self.of_this_object.push_back(event);
         Ok(())
     }
 
-    /// Delivers a recent event again: of this object or of the one before.
+    fn write_intact(&mut self, event: &Event, sink: &mut ObjectSink) -> io::Result<()> {
+        sink.write(&event.bytes)?;
+        self.expected.add(&event.bytes)?;
+        self.summary.events += 1;
+        Ok(())
+    }
+
+    /// Delivers a recent event again, for the second and last time: by turns one of the object
+    /// before and one of this object.
     fn write_duplicate(&mut self, plan: &ObjectPlan, sink: &mut ObjectSink) -> io::Result<()> {
-        let index = self.rng.random_range(0..self.recent.len());
-        let again = self.recent[index].clone();
-        if plan.may_hold(again.arrival_millis) {
-            self.write_event(&again, sink)?;
+        self.of_object_before
+            .retain(|event| plan.may_hold(event.arrival_millis));
+        self.of_this_object
+            .retain(|event| plan.may_hold(event.arrival_millis));
+        let is_from_before = self.summary.duplicates.is_multiple_of(2);
+        let recent = if is_from_before && !self.of_object_before.is_empty() {
+            &mut self.of_object_before
+        } else {
+            &mut self.of_this_object
+        };
+        if recent.is_empty() {
+            return Ok(());
+        }
+        let index = self.rng.random_range(0..recent.len());
+        if let Some(again) = recent.remove(index) {
+            self.write_intact(&again, sink)?;
             self.summary.duplicates += 1;
+            self.next_duplicate += self.rng.random_range(1..2 * DUPLICATE_PERIOD);
         }
         Ok(())
     }
@@ -284,7 +291,8 @@ impl Generator<'_> {
         key: &str,
         sink: &mut ObjectSink,
     ) -> io::Result<()> {
-        let whole = self.new_event(plan, 1.0);
+        let arrival_millis = plan.arrival(1.0, &mut self.rng);
+        let whole = self.new_event(arrival_millis);
         let torn = tear.tear(&whole.bytes, &mut self.rng);
         self.torn.push(TornEvent {
             key: key.to_owned(),

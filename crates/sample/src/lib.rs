@@ -23,6 +23,7 @@
 mod event;
 mod generate;
 mod options;
+mod peculiarity;
 mod schedule;
 mod sink;
 mod text;

@@ -1,14 +1,17 @@
 //! What a sample is to be, and why there is none.
 
+use std::fmt::Display;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, TimeDelta, TimeZone as _, Timelike as _, Utc};
+use chrono::{DateTime, Datelike as _, TimeDelta, TimeZone as _, Timelike as _, Utc};
 use thiserror::Error;
 use uuid::Uuid;
 
 /// Smallest and largest object, in bytes.
 const OBJECT_BYTES: std::ops::RangeInclusive<u64> = 1_000..=100_000_000_000;
+/// Years that a sample may begin in: with four digits in every key, and none before 1970.
+const YEARS: std::ops::RangeInclusive<i32> = 1970..=9900;
 /// Most hours: ten years.
 const HOURS_MAX: u32 = 10 * 366 * 24;
 /// Most objects under one hour prefix: one a second.
@@ -55,7 +58,9 @@ impl SampleOptions {
 
     /// The first instant after the sample.
     pub fn end(&self) -> DateTime<Utc> {
-        self.start + TimeDelta::hours(i64::from(self.hours))
+        self.start
+            .checked_add_signed(TimeDelta::hours(i64::from(self.hours)))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
     pub(crate) fn objects(&self) -> u64 {
@@ -64,24 +69,36 @@ impl SampleOptions {
 
     /// Checks everything before anything is written.
     pub(crate) fn check(&self) -> Result<(), SampleError> {
-        let invalid = |option, accepts: String| Err(SampleError::Invalid { option, accepts });
         let uuid = self.org_id.strip_prefix("tn-").map(Uuid::try_parse);
         let is_canonical = |uuid: Uuid| self.org_id == format!("tn-{uuid}");
         if !uuid.is_some_and(|uuid| uuid.is_ok_and(is_canonical)) {
-            return invalid("org-id", "`tn-` and a UUID in lower case".to_owned());
+            let accepts = "`tn-` and a UUID in lower case".to_owned();
+            let example = "tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be";
+            return invalid("org-id", accepts, &self.org_id, example);
         }
-        if self.start.minute() != 0 || self.start.second() != 0 || self.start.nanosecond() != 0 {
-            return invalid("start", "a whole hour".to_owned());
+        let is_whole_hour = self.start.timestamp_subsec_nanos() == 0
+            && self.start.minute() == 0
+            && self.start.second() == 0;
+        if !is_whole_hour || !YEARS.contains(&self.start.year()) {
+            let accepts = format!(
+                "a whole hour of the years {} to {}",
+                YEARS.start(),
+                YEARS.end()
+            );
+            return invalid("start", accepts, &self.start, "2024-04-01T00");
         }
         if !(1..=HOURS_MAX).contains(&self.hours) {
-            return invalid("hours", format!("1 to {HOURS_MAX}"));
+            return invalid("hours", format!("1 to {HOURS_MAX}"), &self.hours, "24");
         }
-        if !(1..=OBJECTS_PER_HOUR_MAX).contains(&self.objects_per_hour) {
-            return invalid("objects-per-hour", format!("1 to {OBJECTS_PER_HOUR_MAX}"));
+        let objects = self.objects_per_hour;
+        if !(1..=OBJECTS_PER_HOUR_MAX).contains(&objects) {
+            let accepts = format!("1 to {OBJECTS_PER_HOUR_MAX}");
+            return invalid("objects-per-hour", accepts, &objects, "12");
         }
         if !OBJECT_BYTES.contains(&self.object_bytes) {
             let (least, most) = (OBJECT_BYTES.start(), OBJECT_BYTES.end());
-            return invalid("object-bytes", format!("{least} to {most} bytes"));
+            let accepts = format!("{least} to {most} bytes");
+            return invalid("object-bytes", accepts, &self.object_bytes, "1048576");
         }
         self.check_directory()
     }
@@ -95,6 +112,11 @@ impl SampleOptions {
                 }),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+                Err(SampleError::NotAFolder {
+                    directory: self.directory.clone(),
+                })
+            }
             Err(error) => Err(SampleError::io(&self.directory, error)),
         }
     }
@@ -104,12 +126,22 @@ impl SampleOptions {
 #[derive(Debug, Error)]
 pub enum SampleError {
     /// An option is out of bounds.
-    #[error("`--{option}` accepts {accepts}")]
+    #[error("`--{option}` accepts {accepts}: {found}")]
     Invalid {
         /// Its name on the command line.
         option: &'static str,
         /// What it accepts.
         accepts: String,
+        /// What it was.
+        found: String,
+        /// Something that it accepts.
+        example: &'static str,
+    },
+    /// What is to be the folder is something else.
+    #[error("not a folder: `{}`", .directory.display())]
+    NotAFolder {
+        /// What is no folder.
+        directory: PathBuf,
     },
     /// There is something in the folder already.
     #[error("the folder is not empty: `{}`", .directory.display())]
@@ -138,8 +170,12 @@ impl SampleError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::Invalid {
+                option, example, ..
+            } => Some(format!("for example `--{option} {example}`")),
             Self::NotEmpty { .. } => Some("choose a new folder, or remove this one".to_owned()),
-            Self::Invalid { .. } | Self::Io { .. } => None,
+            Self::NotAFolder { .. } => Some("choose a new folder".to_owned()),
+            Self::Io { .. } => None,
         }
     }
 
@@ -147,4 +183,18 @@ impl SampleError {
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Invalid { .. })
     }
+}
+
+fn invalid(
+    option: &'static str,
+    accepts: String,
+    found: &dyn Display,
+    example: &'static str,
+) -> Result<(), SampleError> {
+    Err(SampleError::Invalid {
+        option,
+        accepts,
+        found: found.to_string(),
+        example,
+    })
 }

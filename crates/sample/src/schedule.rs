@@ -1,5 +1,7 @@
 //! When objects begin and when their events arrived.
 
+use std::ops::RangeInclusive;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
@@ -13,19 +15,27 @@ const LATE_MILLIS_MAX: i64 = 20 * 60 * 1000;
 const HOUR_MILLIS: i64 = 60 * 60 * 1000;
 
 /// One object of the sample.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct ObjectPlan {
-    /// Its number in the whole sample, from 0.
-    pub(crate) number: u64,
     /// The time in its name, in whole seconds.
     pub(crate) time: DateTime<Utc>,
     /// Its hour prefix.
     pub(crate) hour: DateTime<Utc>,
-    /// Whether events that were published late are to be among its own.
-    pub(crate) is_first_of_hour: bool,
-    /// Arrivals lie within, in milliseconds since 1970.
-    pub(crate) arrivals: (i64, i64),
-    start_millis: i64,
+    /// The number of its hour in the sample, from 0.
+    pub(crate) hour_number: u32,
+    /// Its number in its hour, from 0.
+    pub(crate) index: u32,
+    pub(crate) is_last_of_hour: bool,
+    /// Whether events of the hour before are to be among its own.
+    takes_late_events: bool,
+    /// The earliest arrival of an event that was published late, in milliseconds since 1970.
+    earliest: i64,
+    /// Its own time, in milliseconds since 1970.
+    first: i64,
+    /// The latest arrival, in milliseconds since 1970.
+    last: i64,
+    /// Arrivals of events that it may hold, delivered again ones included.
+    holds: RangeInclusive<i64>,
 }
 
 impl ObjectPlan {
@@ -34,57 +44,75 @@ impl ObjectPlan {
     pub(crate) fn new(
         options: &SampleOptions,
         hour_number: u32,
-        object_number: u32,
+        index: u32,
         rng: &mut ChaCha8Rng,
     ) -> Self {
         let hour = options.start + TimeDelta::hours(i64::from(hour_number));
-        let count = i64::from(options.objects_per_hour);
-        let interval_secs = 3600 / count;
-        let index = i64::from(object_number);
-        let is_first_of_hour = index == 0 && count > 1;
+        let is_last_of_hour = index + 1 == options.objects_per_hour;
+        let interval_secs = 3600 / i64::from(options.objects_per_hour);
         let jitter_secs = rng.random_range(0..=(interval_secs / 4).min(50));
-        let secs = if index == count - 1 {
-            3600 - 1 - (interval_secs / 3).min(30) - jitter_secs.min(interval_secs / 4)
+        let secs = if is_last_of_hour {
+            3600 - 1 - (interval_secs / 3).min(30) - jitter_secs
         } else {
-            (index * interval_secs + jitter_secs).max(1)
+            (i64::from(index) * interval_secs + jitter_secs).max(1)
         };
         let time = hour + TimeDelta::seconds(secs);
         let first = time.timestamp_millis();
+        let start = options.start.timestamp_millis();
         let end = options.end().timestamp_millis();
-        let last = (first + GATHERING_MILLIS_MAX).min(end - 1);
         Self {
-            number: u64::from(hour_number) * u64::from(options.objects_per_hour)
-                + u64::from(object_number),
             time,
             hour,
-            is_first_of_hour,
-            arrivals: (first, last),
-            start_millis: options.start.timestamp_millis(),
+            hour_number,
+            index,
+            is_last_of_hour,
+            takes_late_events: index == 0 && !is_last_of_hour,
+            earliest: (first - LATE_MILLIS_MAX).max(start),
+            first,
+            last: (first + GATHERING_MILLIS_MAX).min(end - 1),
+            holds: first - HOUR_MILLIS..=first + GATHERING_MILLIS_MAX,
+        }
+    }
+
+    /// The same object without events of other hours.
+    pub(crate) fn within_its_hour(self) -> Self {
+        let begin = self.hour.timestamp_millis();
+        let end = begin + HOUR_MILLIS - 1;
+        Self {
+            earliest: self.earliest.max(begin),
+            last: self.last.min(end),
+            holds: *self.holds.start().max(&begin)..=*self.holds.end().min(&end),
+            ..self
         }
     }
 
     /// When the event arrived that comes after `progress` (0 to 1) of the object.
     pub(crate) fn arrival(&self, progress: f64, rng: &mut ChaCha8Rng) -> i64 {
-        let (first, last) = self.arrivals;
-        let late_share = if self.is_first_of_hour { 0.05 } else { 0.01 };
+        let late_share = if self.takes_late_events { 0.05 } else { 0.01 };
         if progress > 0.0 && rng.random_bool(late_share) {
-            let earliest = (first - LATE_MILLIS_MAX).max(self.start_millis);
-            return rng.random_range(earliest..=first);
+            return rng.random_range(self.earliest..=self.first);
         }
-        let span = (last - first) as f64;
-        let exact = first + (span * progress.clamp(0.0, 1.0)) as i64;
-        (exact + rng.random_range(0..500)).min(last)
+        let span = (self.last - self.first) as f64;
+        let exact = self.first + (span * progress.clamp(0.0, 1.0)) as i64;
+        (exact + rng.random_range(0..500)).min(self.last)
     }
 
-    /// An arrival in the hour before, where the range has one: right after the hour's beginning.
-    pub(crate) fn late_arrival(&self) -> Option<i64> {
-        let before = self.hour.timestamp_millis() - 90 * 1000;
-        (self.is_first_of_hour && before >= self.start_millis).then_some(before)
+    /// An arrival in the hour before, if this object is the one that has such events for certain.
+    pub(crate) fn arrival_in_hour_before(&self, rng: &mut ChaCha8Rng) -> Option<i64> {
+        let hour = self.hour.timestamp_millis();
+        (self.takes_late_events && self.earliest < hour)
+            .then(|| rng.random_range(self.earliest..hour))
+    }
+
+    /// An arrival in the hour after, if this object is the one that has such events for certain.
+    pub(crate) fn arrival_in_hour_after(&self, rng: &mut ChaCha8Rng) -> Option<i64> {
+        let next_hour = self.hour.timestamp_millis() + HOUR_MILLIS;
+        (self.is_last_of_hour && self.last >= next_hour)
+            .then(|| rng.random_range(next_hour..=self.last))
     }
 
     /// Whether an event that arrived then may lie in this object.
     pub(crate) fn may_hold(&self, arrival_millis: i64) -> bool {
-        let first = self.arrivals.0;
-        arrival_millis >= first - HOUR_MILLIS && arrival_millis <= first + GATHERING_MILLIS_MAX
+        self.holds.contains(&arrival_millis)
     }
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of lines that are sorted at a time; what is more is merged from files.
 const RUN_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Files of sorted lines that are open at a time.
+const RUNS_MAX: usize = 128;
 
 /// Collects lines and writes them in the order of their bytes.
 pub(crate) struct SortedLines {
@@ -15,6 +17,7 @@ pub(crate) struct SortedLines {
     lines: Vec<Vec<u8>>,
     bytes: usize,
     runs: Vec<PathBuf>,
+    runs_named: usize,
 }
 
 impl SortedLines {
@@ -24,6 +27,7 @@ impl SortedLines {
             lines: Vec::new(),
             bytes: 0,
             runs: Vec::new(),
+            runs_named: 0,
         }
     }
 
@@ -37,13 +41,27 @@ impl SortedLines {
         self.bytes += line.len();
         self.lines.push(line);
         if self.bytes >= RUN_BYTES_MAX {
-            let run = self
-                .target
-                .with_extension(format!("run-{}", self.runs.len()));
+            let run = self.next_run();
             self.write_lines(&run)?;
             self.runs.push(run);
+            if self.runs.len() >= RUNS_MAX {
+                let merged = self.next_run();
+                self.merge_runs(&merged)?;
+                self.runs.push(merged);
+            }
         }
         Ok(())
+    }
+
+    fn next_run(&mut self) -> PathBuf {
+        self.runs_named += 1;
+        self.target
+            .with_extension(format!("run-{}", self.runs_named))
+    }
+
+    fn merge_runs(&mut self, target: &Path) -> io::Result<()> {
+        merge(&self.runs, target)?;
+        self.runs.drain(..).try_for_each(fs::remove_file)
     }
 
     fn write_lines(&mut self, path: &Path) -> io::Result<()> {
@@ -62,11 +80,10 @@ impl SortedLines {
         if self.runs.is_empty() {
             return self.write_lines(&target);
         }
-        let last = self.target.with_extension("run-last");
+        let last = self.next_run();
         self.write_lines(&last)?;
         self.runs.push(last);
-        merge(&self.runs, &target)?;
-        self.runs.iter().try_for_each(fs::remove_file)
+        self.merge_runs(&target)
     }
 }
 

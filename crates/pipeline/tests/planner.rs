@@ -1,0 +1,374 @@
+//! What a plan holds, and what stays when planning is interrupted.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, where a failure is a panic"
+)]
+
+mod support;
+
+use std::sync::Arc;
+
+use event_recovery_pipeline::{
+    ListObjects, ListedObject, PlanError, PlanLimits, PlanRecord, Planner, Problem, Records,
+    ResolvedRequest, Unobserved,
+};
+use serde_json::json;
+use support::doubles::{
+    Effect, FaultyStorage, KeepingQueue, ListingWith, Operation, permanent, transient,
+};
+use support::{
+    MARKER, NOW, Sandbox, Tree, at, event, first_delivery, id, object_key, receipt_key, request,
+};
+
+/// Two whole hours, whose objects all count.
+fn two_hours() -> ResolvedRequest {
+    request(json!({"window": "publish", "end": "2024-04-01T02:00:00Z"}))
+}
+
+async fn plan_with(
+    source: &dyn ListObjects,
+    ledger: &dyn Records,
+    queue: &KeepingQueue,
+    request: &ResolvedRequest,
+) -> Result<PlanRecord, PlanError> {
+    let planner = Planner {
+        source,
+        ledger,
+        queue,
+        limits: PlanLimits::default(),
+        observer: &Unobserved,
+    };
+    planner.plan(request, &id("run"), at(NOW)).await
+}
+
+async fn plan(
+    sandbox: &Sandbox,
+    queue: &KeepingQueue,
+    request: &ResolvedRequest,
+) -> Result<PlanRecord, PlanError> {
+    plan_with(&*sandbox.source(), &*sandbox.destination(), queue, request).await
+}
+
+/// A backup with an object in each hour, and their keys.
+fn two_objects() -> (Sandbox, [String; 2]) {
+    let sandbox = Sandbox::new();
+    let keys = ["2024-04-01T00:10:00Z", "2024-04-01T01:10:00Z"].map(|time| {
+        let key = object_key(time, 1);
+        sandbox.back_up(&key, event("a", time));
+        key
+    });
+    (sandbox, keys)
+}
+
+#[tokio::test]
+async fn a_plan_says_what_was_listed_and_queues_it_in_order() {
+    let (sandbox, keys) = two_objects();
+    let request = request(json!({"window": "publish", "end": "2024-04-01T03:00:00Z"}));
+    let queue = KeepingQueue::default();
+    let plan = plan(&sandbox, &queue, &request).await.unwrap();
+    let tasks = queue.take();
+    assert!(tasks.iter().map(|task| task.key.as_str()).eq(&keys));
+    assert_eq!(
+        (plan.hours, plan.objects.listed, plan.objects.planned),
+        (3, 2, 2)
+    );
+    assert_eq!(plan.empty_hours[0].label(), "2024-04-01T02");
+    assert_eq!(plan.bytes, tasks.iter().map(|task| task.size).sum::<u64>());
+    assert_eq!(
+        (plan.days.len(), plan.days[0].date.as_str()),
+        (1, "2024-04-01")
+    );
+    let tree = sandbox.tree();
+    let expected = [
+        "plan.json",
+        "request.json",
+        "tasks/2024-04-01T00.jsonl",
+        "tasks/2024-04-01T00.queued",
+        "tasks/2024-04-01T01.jsonl",
+        "tasks/2024-04-01T01.queued",
+        "tasks/2024-04-01T02.jsonl",
+        "tasks/2024-04-01T02.queued",
+    ];
+    assert!(
+        tree.keys()
+            .eq(&expected.map(|name| format!("_recovery/run/{name}")))
+    );
+    let written: PlanRecord = serde_json::from_slice(&tree["_recovery/run/plan.json"]).unwrap();
+    assert_eq!(written, plan);
+    sandbox.assert_no_content_in_the_ledger();
+}
+
+#[tokio::test]
+async fn hours_stay_as_they_were_first_listed() {
+    let (sandbox, keys) = two_objects();
+    let queue = KeepingQueue::default();
+    let first = plan(&sandbox, &queue, &two_hours()).await.unwrap();
+    let (tasks, tree) = (queue.take(), sandbox.tree());
+    sandbox.back_up(&object_key("2024-04-01T00:20:00Z", 2), MARKER);
+    std::fs::remove_file(sandbox.source_path().join(&keys[1])).unwrap();
+    assert_eq!(plan(&sandbox, &queue, &two_hours()).await.unwrap(), first);
+    assert_eq!(queue.take(), tasks);
+    assert_eq!(sandbox.tree(), tree);
+}
+
+#[tokio::test]
+async fn a_run_that_goes_on_queues_what_is_not_done() {
+    for queue in [KeepingQueue::default(), KeepingQueue::durable()] {
+        let (sandbox, keys) = two_objects();
+        plan(&sandbox, &queue, &two_hours()).await.unwrap();
+        let tasks = queue.take();
+        let worker = sandbox.worker();
+        worker.work(&tasks[0], first_delivery()).await.unwrap();
+        plan(&sandbox, &queue, &two_hours()).await.unwrap();
+        assert_eq!(queue.take_keys(), [keys[1].clone()], "{}", queue.durable);
+
+        // A failed one is tried again.
+        let (source, destination) = (sandbox.source(), sandbox.destination());
+        let faulty = FaultyStorage::new(source).at_first(Operation::Open, "", 1, permanent());
+        let failing = event_recovery_pipeline::Worker {
+            source: Arc::new(faulty),
+            destination,
+            ..sandbox.worker()
+        };
+        failing.work(&tasks[1], first_delivery()).await.unwrap();
+        assert!(sandbox.read(&receipt_key(&id("run"), &keys[1])).is_some());
+        plan(&sandbox, &queue, &two_hours()).await.unwrap();
+        assert_eq!(queue.take_keys(), [keys[1].clone()], "{}", queue.durable);
+
+        worker.work(&tasks[1], first_delivery()).await.unwrap();
+        plan(&sandbox, &queue, &two_hours()).await.unwrap();
+        assert_eq!(queue.take(), [], "{}", queue.durable);
+    }
+}
+
+#[tokio::test]
+async fn another_request_with_the_same_id_is_refused_and_changes_nothing() {
+    let (sandbox, _) = two_objects();
+    let queue = KeepingQueue::default();
+    plan(&sandbox, &queue, &two_hours()).await.unwrap();
+    let tree = sandbox.tree();
+    queue.take();
+    let rows = [
+        (json!({"end": "2024-04-01T03:00:00Z"}), "end"),
+        (json!({"window": "arrival"}), "window"),
+        (json!({"format": "parquet"}), "format"),
+        (json!({"domains": ["account"]}), "domains"),
+    ];
+    for (changes, expected) in rows {
+        let mut all = json!({"window": "publish", "end": "2024-04-01T02:00:00Z"});
+        all.as_object_mut()
+            .unwrap()
+            .extend(changes.as_object().unwrap().clone());
+        let error = plan(&sandbox, &queue, &request(all)).await.unwrap_err();
+        assert!(
+            matches!(&error, PlanError::OtherRequest { field, .. } if *field == expected),
+            "{error:?}"
+        );
+        assert!(error.to_string().contains(&format!("`{expected}`")));
+        assert!(error.hint().unwrap().contains("another id"));
+        assert_eq!(sandbox.tree(), tree, "{expected}");
+        assert_eq!(queue.take(), [], "{expected}");
+    }
+}
+
+#[tokio::test]
+async fn more_objects_than_the_limit_are_refused_with_where_to_split() {
+    let (sandbox, _) = two_objects();
+    let (source, destination) = (sandbox.source(), sandbox.destination());
+    let queue = KeepingQueue::default();
+    let planner = |objects_max| Planner {
+        source: &*source,
+        ledger: &*destination,
+        queue: &queue,
+        limits: PlanLimits { objects_max },
+        observer: &Unobserved,
+    };
+    let (run, now) = (id("run"), at(NOW));
+    for result in [
+        planner(1).preview(&two_hours(), &run, now).await,
+        planner(1).plan(&two_hours(), &run, now).await,
+    ] {
+        let error = result.unwrap_err();
+        assert!(matches!(
+            error,
+            PlanError::TooManyObjects { objects_max: 1, .. }
+        ));
+        assert!(error.hint().unwrap().contains("`2024-04-01T01`"));
+    }
+    assert_eq!(sandbox.read("_recovery/run/plan.json"), None);
+    let raised = planner(2).plan(&two_hours(), &run, now).await.unwrap();
+    assert_eq!(raised.objects.planned, 2);
+}
+
+#[tokio::test]
+async fn objects_that_cannot_hold_the_windows_events_are_counted_and_left_out() {
+    let sandbox = Sandbox::new();
+    let rows = [
+        ("2024-03-31T23:44:59Z", false),
+        ("2024-03-31T23:45:00Z", true),
+        ("2024-04-01T00:30:00Z", true),
+        ("2024-04-01T01:59:59Z", true),
+        ("2024-04-01T02:00:00Z", false),
+    ];
+    for (time, _) in rows {
+        sandbox.back_up(&object_key(time, 1), event("a", time));
+    }
+    let queue = KeepingQueue::default();
+    let plan = plan(&sandbox, &queue, &request(json!({}))).await.unwrap();
+    let kept = rows.iter().filter(|(_, kept)| *kept);
+    let expected: Vec<_> = kept.map(|(time, _)| object_key(time, 1)).collect();
+    assert_eq!(queue.take_keys(), expected);
+    // The last one's prefix, 02, is not even listed.
+    let objects = plan.objects;
+    assert_eq!(
+        (plan.hours, objects.listed, objects.pruned, objects.planned),
+        (3, 4, 1, 3)
+    );
+}
+
+#[tokio::test]
+async fn foreign_names_count_with_their_hour() {
+    let sandbox = Sandbox::new();
+    let prefix = "main_stream/2024/04/01/00/";
+    let other_org = object_key("2024-04-01T00:10:00Z", 1).replace("tn-3", "tn-4");
+    for key in [
+        &format!("{prefix}any name"),
+        &format!("{prefix}sub/folder"),
+        &other_org,
+    ] {
+        sandbox.back_up(key, event("a", "2024-04-01T00:10:00Z"));
+    }
+    let queue = KeepingQueue::default();
+    let plan = plan(&sandbox, &queue, &request(json!({}))).await.unwrap();
+    assert_eq!((plan.foreign_names, plan.objects.planned), (3, 3));
+    assert_eq!(queue.take().len(), 3);
+}
+
+#[tokio::test]
+async fn folder_markers_are_pruned() {
+    let (sandbox, _) = two_objects();
+    let marker = |key: &str| ListedObject {
+        key: key.to_owned(),
+        size: 0,
+        etag: "marker".to_owned(),
+        last_modified: at(NOW),
+    };
+    let source = ListingWith {
+        inner: sandbox.source(),
+        more: vec![
+            marker("main_stream/2024/04/01/00/"),
+            marker("main_stream/2024/04/01/01/sub/"),
+        ],
+    };
+    let queue = KeepingQueue::default();
+    let plan = plan_with(&source, &*sandbox.destination(), &queue, &two_hours())
+        .await
+        .unwrap();
+    let objects = plan.objects;
+    assert_eq!((objects.listed, objects.pruned, objects.planned), (4, 2, 2));
+    assert_eq!(queue.take().len(), 2);
+}
+
+#[tokio::test]
+async fn an_object_that_no_task_can_name_is_not_passed_over_in_silence() {
+    let (sandbox, _) = two_objects();
+    let source = ListingWith {
+        inner: sandbox.source(),
+        more: vec![ListedObject {
+            key: "main_stream/2024/04/01/01/a\nb".to_owned(),
+            size: 1,
+            etag: "etag".to_owned(),
+            last_modified: at(NOW),
+        }],
+    };
+    let queue = KeepingQueue::default();
+    let result = plan_with(&source, &*sandbox.destination(), &queue, &two_hours()).await;
+    let error = result.unwrap_err();
+    assert!(matches!(error, PlanError::Key(_)), "{error:?}");
+    assert!(!error.to_string().contains('\n'), "{error}");
+    assert_eq!(sandbox.read("_recovery/run/plan.json"), None);
+}
+
+#[tokio::test]
+async fn a_preview_writes_and_queues_nothing() {
+    let (sandbox, _) = two_objects();
+    let queue = KeepingQueue::default();
+    let (source, destination) = (sandbox.source(), sandbox.destination());
+    let planner = Planner {
+        source: &*source,
+        ledger: &*destination,
+        queue: &queue,
+        limits: PlanLimits::default(),
+        observer: &Unobserved,
+    };
+    let preview = planner.preview(&two_hours(), &id("run"), at(NOW)).await;
+    let preview = preview.unwrap();
+    assert_eq!(sandbox.tree(), Tree::new());
+    assert_eq!(queue.take(), []);
+    assert_eq!(plan(&sandbox, &queue, &two_hours()).await.unwrap(), preview);
+}
+
+#[tokio::test]
+async fn a_planner_that_failed_goes_on_where_it_stopped() {
+    let denied = || Effect::Fail(Problem::AccessDenied("by a policy".to_owned()));
+    let rows = [
+        ("listing", Operation::List, "/01/", transient()),
+        ("listing denied", Operation::List, "/01/", denied()),
+        ("request", Operation::PutIf, "request.json", transient()),
+        ("task list", Operation::PutIf, "T01.jsonl", transient()),
+        (
+            "task list, written",
+            Operation::PutIfDone,
+            "T01.jsonl",
+            transient(),
+        ),
+        ("queued", Operation::Put, "T00.queued", transient()),
+        ("plan", Operation::PutIf, "plan.json", transient()),
+        (
+            "plan, written",
+            Operation::PutIfDone,
+            "plan.json",
+            transient(),
+        ),
+    ];
+    for (name, operation, key_part, effect) in rows {
+        for durable in [false, true] {
+            let (sandbox, keys) = two_objects();
+            let queue = match durable {
+                true => KeepingQueue::durable(),
+                false => KeepingQueue::default(),
+            };
+            let faults =
+                |storage: FaultyStorage| storage.at_first(operation, key_part, 1, effect.clone());
+            let source = faults(FaultyStorage::new(sandbox.source()));
+            let ledger = faults(FaultyStorage::new(sandbox.destination()));
+            let error = plan_with(&source, &ledger, &queue, &two_hours())
+                .await
+                .unwrap_err();
+            assert!(
+                !error.to_string().is_empty() && error.hint().is_some(),
+                "{name}"
+            );
+            let mut queued = queue.take_keys();
+            let plan = plan_with(&source, &ledger, &queue, &two_hours()).await;
+            assert_eq!(plan.unwrap().objects.planned, 2, "{name}");
+            // None is forgotten; some may be queued twice, which a worker bears.
+            queued.extend(queue.take_keys());
+            queued.sort_unstable();
+            queued.dedup();
+            assert_eq!(queued, keys, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_durable_queue_gets_each_task_once_when_planning_goes_on() {
+    let (sandbox, keys) = two_objects();
+    let queue = KeepingQueue::durable().failing_after(1);
+    let error = plan(&sandbox, &queue, &two_hours()).await.unwrap_err();
+    assert!(matches!(error, PlanError::Queue(_)), "{error:?}");
+    assert_eq!(queue.take_keys(), [keys[0].clone()]);
+    plan(&sandbox, &queue, &two_hours()).await.unwrap();
+    assert_eq!(queue.take_keys(), [keys[1].clone()]);
+}
