@@ -247,6 +247,41 @@ fn status_tells_how_a_run_stands() {
 }
 
 #[test]
+fn status_reads_files_back_when_asked_to() {
+    let sample = Sample::new(&["--hours", "1", "--object-bytes", "8KiB"]);
+    let destination = sample.destination("out");
+    let range = [
+        "--start",
+        "2024-04-01T00:00:00Z",
+        "--end",
+        "2024-04-01T01:00:00Z",
+        "--format",
+        "ndjson",
+    ];
+    sample.run(&destination, &range);
+    let status = |options: &[&str]| {
+        let mut command = event_recovery();
+        command.args(["status", "--execution-id", "run", "--json", "--destination"]);
+        command.arg(&destination).args(options).output().unwrap()
+    };
+    assert_eq!(status(&["--checksums"]).status.code(), Some(0));
+    let (path, mut bytes) = support::output_files(&destination)
+        .into_iter()
+        .find(|(_, bytes)| !bytes.is_empty())
+        .unwrap();
+    bytes[10] ^= 1;
+    fs::write(destination.join(&path), bytes).unwrap();
+    assert_eq!(status(&[]).status.code(), Some(0));
+    let output = status(&["--checksums"]);
+    assert_eq!(output.status.code(), Some(3));
+    let reason = support::report(&output)["reasons"][0]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(reason.contains(path.to_str().unwrap()), "{reason}");
+}
+
+#[test]
 fn quiet_says_nothing_and_people_are_told_on_stderr_alone() {
     let sample = Sample::new(&["--hours", "1", "--object-bytes", "8KiB"]);
     let range = [

@@ -8,7 +8,7 @@ use event_recovery_pipeline::{LAG_DEFAULT_SECS, LEAD_DEFAULT_SECS, Tolerance};
 
 use crate::bytes::parse_bytes;
 
-/// Recovers platform event backups: every event exactly once as it was, with a report that proves it.
+/// Recovers platform event backups: every event exactly as it was, with a report that proves it.
 #[derive(Debug, Parser)]
 #[command(name = "event-recovery", version, about, propagate_version = true)]
 #[command(
@@ -194,6 +194,9 @@ pub(crate) struct StatusArguments {
     /// The run's id
     #[arg(long, value_name = "ID")]
     pub(crate) execution_id: String,
+    /// Read every file back and compare its checksum with the one that was written down
+    #[arg(long)]
+    pub(crate) checksums: bool,
     /// Print the report as JSON on stdout
     #[arg(long)]
     pub(crate) json: bool,

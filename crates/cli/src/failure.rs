@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use event_recovery_pipeline::{
     AuditError, ExecutionIdError, LedgerError, PlanError, RequestError, RunError, StorageError,
+    WorkError,
 };
 
 /// The exit codes besides 0, as the help texts state them.
@@ -103,12 +104,22 @@ impl From<AuditError> for Failure {
     }
 }
 
+impl From<WorkError> for Failure {
+    fn from(error: WorkError) -> Self {
+        let hint = match &error {
+            WorkError::Ledger(LedgerError::Storage(error)) => error.hint.clone(),
+            _ => None,
+        };
+        Self::could_not_run(error.to_string()).hint_if_any(hint)
+    }
+}
+
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Plan(error) => error.into(),
             RunError::Audit(error) => error.into(),
-            RunError::Work(error) => Self::could_not_run(error.to_string()),
+            RunError::Work(error) => error.into(),
         }
     }
 }

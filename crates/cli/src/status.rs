@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use chrono::Utc;
-use event_recovery_pipeline::{ExecutionId, LocalFolder, Verdict, inspect};
+use event_recovery_pipeline::{ExecutionId, LocalFolder, Verdict, inspect, verify};
 
 use crate::arguments::StatusArguments;
 use crate::failure::{Failure, NEEDS_A_LOOK};
@@ -17,7 +17,12 @@ pub(crate) fn status(arguments: &StatusArguments) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .map_err(|error| Failure::could_not_run(format!("could not start: {error}")))?;
-    let report = runtime.block_on(inspect(&storage, &execution_id, Utc::now()))?;
+    let now = Utc::now();
+    let report = if arguments.checksums {
+        runtime.block_on(verify(&storage, &execution_id, now))?
+    } else {
+        runtime.block_on(inspect(&storage, &execution_id, now))?
+    };
     if arguments.json {
         print_json(&report)?;
     } else {

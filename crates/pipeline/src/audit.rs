@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
+use crate::checksum::Checksum;
 use crate::execution_id::ExecutionId;
 use crate::hour_prefix::HourPrefix;
 use crate::ledger::{
@@ -13,7 +14,7 @@ use crate::ledger::{
 use crate::plan::{PlanRecord, read_hour};
 use crate::receipt::{Counts, Done, Output, Receipt, State};
 use crate::report::{HourBalance, ObjectCounts, OutputCounts, Report, Times, Unrecovered, Verdict};
-use crate::storage::{ListObjects, Records, StorageError};
+use crate::storage::{ListObjects, ListedObject, OpenObject, Problem, Records, StorageError};
 use crate::task::{SourceKey, TaskId};
 
 /// Why there is no report.
@@ -78,6 +79,34 @@ pub async fn inspect<D>(
 where
     D: ListObjects + Records + ?Sized,
 {
+    examine(destination, None, execution_id, now).await
+}
+
+/// As [`inspect`], and reads every file of the run back to compare its checksum with its receipt's.
+///
+/// # Errors
+///
+/// See [`AuditError`].
+pub async fn verify<D>(
+    destination: &D,
+    execution_id: &ExecutionId,
+    now: DateTime<Utc>,
+) -> Result<Report, AuditError>
+where
+    D: ListObjects + Records + OpenObject,
+{
+    examine(destination, Some(destination), execution_id, now).await
+}
+
+async fn examine<D>(
+    destination: &D,
+    reread: Option<&dyn OpenObject>,
+    execution_id: &ExecutionId,
+    now: DateTime<Utc>,
+) -> Result<Report, AuditError>
+where
+    D: ListObjects + Records + ?Sized,
+{
     let ledger = Ledger::new(execution_id.clone());
     let (record, _) = read_record::<RequestRecord>(destination, &ledger.request_key())
         .await?
@@ -88,8 +117,31 @@ where
     for hour in record.request.window().hours() {
         tally.add_hour(destination, hour).await?;
     }
-    tally.compare_outputs(destination).await?;
+    tally.compare_outputs(destination, reread).await?;
     Ok(tally.into_report(&record, plan.as_ref(), now))
+}
+
+/// The file's checksum, as receipts write it.
+async fn checksum(storage: &dyn OpenObject, file: &ListedObject) -> Result<String, StorageError> {
+    let mut reader = storage.open(&file.key, &file.etag).await?;
+    let key = file.key.clone();
+    let failed = move |detail: String| StorageError {
+        operation: "read",
+        key,
+        problem: Problem::Permanent(detail),
+        hint: None,
+    };
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut checksum = Checksum::new();
+        std::io::copy(&mut reader, &mut checksum).map(|_| checksum.finish())
+    });
+    match reading.await {
+        Ok(Ok(sum)) => Ok(sum),
+        Ok(Err(error)) => Err(error
+            .downcast()
+            .unwrap_or_else(|error| failed(error.to_string()))),
+        Err(error) => Err(failed(error.to_string())),
+    }
 }
 
 /// Adds up what the receipts say.
@@ -104,8 +156,8 @@ struct Tally<'a> {
     unlisted_hours: u64,
     unrecovered: Vec<Unrecovered>,
     rejected_files: Vec<String>,
-    /// Size of each file that the receipts name.
-    files: HashMap<String, u64>,
+    /// Size and checksum of each file that the receipts name.
+    files: HashMap<String, (u64, String)>,
     output: OutputCounts,
     finished_at: Option<DateTime<Utc>>,
     /// What does not agree.
@@ -251,7 +303,11 @@ impl<'a> Tally<'a> {
     }
 
     fn add_file(&mut self, key: &SourceKey, output: Output) {
-        if self.files.insert(output.key, output.size).is_some() {
+        if self
+            .files
+            .insert(output.key, (output.size, output.crc64nvme))
+            .is_some()
+        {
             self.disagree(format!("a file of `{key}` is named twice"));
         }
     }
@@ -266,6 +322,7 @@ impl<'a> Tally<'a> {
     async fn compare_outputs<D: ListObjects + ?Sized>(
         &mut self,
         destination: &D,
+        reread: Option<&dyn OpenObject>,
     ) -> Result<(), AuditError> {
         let success_key = self.ledger.success_key();
         for prefix in [self.ledger.output_prefix(), self.ledger.rejected_prefix()] {
@@ -277,7 +334,7 @@ impl<'a> Tally<'a> {
                     .iter()
                     .filter(|object| object.key != success_key)
                 {
-                    self.compare_file(&object.key, object.size);
+                    self.compare_file(object, reread).await?;
                 }
                 next = page.next;
                 if next.is_none() {
@@ -293,16 +350,27 @@ impl<'a> Tally<'a> {
         Ok(())
     }
 
-    fn compare_file(&mut self, key: &str, size: u64) {
-        match self.files.remove(key) {
-            Some(expected) if expected == size => {}
-            Some(expected) => {
+    async fn compare_file(
+        &mut self,
+        file: &ListedObject,
+        reread: Option<&dyn OpenObject>,
+    ) -> Result<(), AuditError> {
+        let (key, size) = (&file.key, file.size);
+        match (self.files.remove(key), reread) {
+            (Some((expected, _)), _) if expected != size => {
                 self.disagree(format!("`{key}` has {size} bytes instead of {expected}"));
             }
+            (Some((_, expected)), Some(storage)) => {
+                if checksum(storage, file).await? != expected {
+                    self.disagree(format!("`{key}` has another content than was written"));
+                }
+            }
+            (Some(_), None) => {}
             // While tasks are open, a file can be there before its receipt.
-            None if self.objects.missing > 0 || self.objects.failed > 0 => {}
-            None => self.disagree(format!("`{key}` belongs to no task of the run")),
+            (None, _) if self.objects.missing > 0 || self.objects.failed > 0 => {}
+            (None, _) => self.disagree(format!("`{key}` belongs to no task of the run")),
         }
+        Ok(())
     }
 
     fn into_report(

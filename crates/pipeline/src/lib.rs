@@ -57,6 +57,7 @@
 //! ```
 
 mod audit;
+mod checksum;
 mod execution_id;
 mod hour_prefix;
 mod ledger;
@@ -79,7 +80,7 @@ mod transform;
 mod window;
 mod work;
 
-pub use audit::{AuditError, audit, inspect};
+pub use audit::{AuditError, audit, inspect, verify};
 pub use execution_id::{EXECUTION_ID_BYTES_MAX, ExecutionId, ExecutionIdError};
 pub use hour_prefix::{HourPrefix, HourPrefixError};
 pub use ledger::{

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use crate::checksum::Checksum;
 use crate::storage::{
     CreateObject, ListObjects, ListPage, ListedObject, OpenObject, Precondition, Problem, Record,
     Records, StagedObject, StorageError, Written,
@@ -197,7 +198,7 @@ impl Records for LocalFolder {
     async fn get(&self, key: &str) -> Result<Option<Record>, StorageError> {
         match fs::read(self.path("read", key)?) {
             Ok(bytes) => {
-                let etag = record_etag(&bytes);
+                let etag = Checksum::of(&bytes);
                 Ok(Some(Record { bytes, etag }))
             }
             Err(error) if is_missing(&error) => Ok(None),
@@ -243,13 +244,6 @@ impl Records for LocalFolder {
             _ => Ok(()),
         }
     }
-}
-
-fn record_etag(bytes: &[u8]) -> String {
-    format!(
-        "{:016x}",
-        crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, bytes)
-    )
 }
 
 impl CreateObject for LocalFolder {

@@ -49,7 +49,7 @@ pub struct PlanRecord {
     pub version: u32,
     /// The run.
     pub execution_id: ExecutionId,
-    /// When the plan was complete.
+    /// When the planning began that completed the plan.
     pub planned_at: DateTime<Utc>,
     /// Hour prefixes that were listed.
     pub hours: u64,

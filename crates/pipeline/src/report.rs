@@ -64,7 +64,7 @@ pub struct Report {
     pub output: OutputCounts,
     /// The first failed and missing objects, at most [`Report::UNRECOVERED_MAX`].
     pub unrecovered: Vec<Unrecovered>,
-    /// The objects with rejected fragments, at most [`Report::REJECTED_FILES_MAX`].
+    /// The files of rejected fragments, at most [`Report::REJECTED_FILES_MAX`].
     pub rejected_files: Vec<String>,
     /// The balance of each hour prefix.
     pub hours: Vec<HourBalance>,
@@ -139,7 +139,7 @@ pub struct HourBalance {
 pub struct Times {
     /// When the run began.
     pub created_at: DateTime<Utc>,
-    /// When its plan was complete.
+    /// When the planning began that completed its plan.
     pub planned_at: Option<DateTime<Utc>>,
     /// When its last object was done.
     pub finished_at: Option<DateTime<Utc>>,

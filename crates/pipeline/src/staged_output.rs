@@ -2,8 +2,7 @@
 
 use std::io::{self, Write};
 
-use crc_fast::{CrcAlgorithm, Digest};
-
+use crate::checksum::Checksum;
 use crate::receipt::Output;
 use crate::storage::{CreateObject, StagedObject, StorageError};
 
@@ -12,7 +11,7 @@ pub(crate) struct StagedOutput {
     object: Box<dyn StagedObject>,
     key: String,
     size: u64,
-    checksum: Digest,
+    checksum: Checksum,
     rows: u64,
 }
 
@@ -25,7 +24,7 @@ impl StagedOutput {
             object: destination.create(&key)?,
             key,
             size: 0,
-            checksum: Digest::new(CrcAlgorithm::Crc64Nvme),
+            checksum: Checksum::new(),
             rows: 0,
         })
     }
@@ -44,7 +43,7 @@ impl StagedOutput {
         Ok(Output {
             key: self.key,
             size: self.size,
-            crc64nvme: format!("{:016x}", self.checksum.finalize()),
+            crc64nvme: self.checksum.finish(),
             rows: self.rows,
         })
     }

@@ -141,9 +141,9 @@ fn timestamp(arrival_millis: i64, has_arrival: bool, rng: &mut ChaCha8Rng) -> St
 /// Data that is no object: a string that holds JSON, an array, null, or none at all.
 fn unusual_data(data: &str, rng: &mut ChaCha8Rng) -> Option<String> {
     match rng.random_range(0..10) {
-        0 => None,
-        1 => Some("null".to_owned()),
-        2 => Some(format!("[{data},[],{{}}]")),
+        0..2 => None,
+        2..4 => Some("null".to_owned()),
+        4..6 => Some(format!("[{data},[],{{}}]")),
         _ => Some(string(data)),
     }
 }

@@ -18,6 +18,7 @@ pub(crate) struct SortedLines {
     bytes: usize,
     runs: Vec<PathBuf>,
     runs_named: usize,
+    run_bytes_max: usize,
 }
 
 impl SortedLines {
@@ -28,6 +29,7 @@ impl SortedLines {
             bytes: 0,
             runs: Vec::new(),
             runs_named: 0,
+            run_bytes_max: RUN_BYTES_MAX,
         }
     }
 
@@ -40,7 +42,7 @@ impl SortedLines {
             .collect();
         self.bytes += line.len();
         self.lines.push(line);
-        if self.bytes >= RUN_BYTES_MAX {
+        if self.bytes >= self.run_bytes_max {
             let run = self.next_run();
             self.write_lines(&run)?;
             self.runs.push(run);
@@ -118,4 +120,29 @@ fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
         line.pop();
     }
     Ok(Some(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_runs_than_may_be_open_give_the_same_as_sorting_all_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("expected.ndjson");
+        let mut sorted = SortedLines::new(target.clone());
+        sorted.run_bytes_max = 1;
+        let mut lines: Vec<String> = (0..3 * RUNS_MAX as u64)
+            .map(|number| (number * 7919 % 1000).to_string())
+            .collect();
+        for line in &lines {
+            sorted.add(line.as_bytes()).unwrap();
+            assert!(sorted.runs.len() < RUNS_MAX);
+        }
+        sorted.finish().unwrap();
+        lines.sort_unstable();
+        let written = fs::read_to_string(&target).unwrap();
+        assert!(written.lines().eq(lines.iter().map(String::as_str)));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }
