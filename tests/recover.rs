@@ -238,6 +238,51 @@ fn a_publish_window_takes_every_event_under_its_hour_prefixes() {
 }
 
 #[test]
+fn objects_with_any_name_are_recovered_and_reported() {
+    let sample = Sample::new(&[
+        "--hours",
+        "1",
+        "--objects-per-hour",
+        "4",
+        "--object-bytes",
+        "8KiB",
+    ]);
+    let hour = sample.backup().join("main_stream/2024/04/01/00");
+    let names = [
+        "a b.json",
+        "ünï\u{1b}[31m\n.json",
+        "back\\slash",
+        "sub/folder/object",
+    ];
+    let objects: Vec<_> = files(&hour).into_keys().collect();
+    fs::create_dir_all(hour.join("sub/folder")).unwrap();
+    for (object, name) in objects.iter().zip(names) {
+        fs::rename(hour.join(object), hour.join(name)).unwrap();
+    }
+    let destination = sample.destination("out");
+    let range = [
+        "--start",
+        "2024-04-01",
+        "--end",
+        "2024-04-01",
+        "--format",
+        "ndjson",
+    ];
+    let (report, exit_code) = sample.run(&destination, &range);
+    assert_eq!(
+        (exit_code, &report["foreign_names"]),
+        (Some(3), &Value::from(4))
+    );
+    assert_eq!(
+        report["reasons"].as_array().unwrap().len(),
+        1,
+        "{}",
+        report["reasons"]
+    );
+    assert!(recovered_lines(&destination) == sample.expected());
+}
+
+#[test]
 fn filters_leave_out_other_domains_and_types_and_count_them() {
     let sample = Sample::new(&["--hours", "1", "--object-bytes", "24KiB"]);
     let destination = sample.destination("out");

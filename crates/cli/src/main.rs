@@ -10,6 +10,7 @@ mod sample;
 mod split;
 mod status;
 mod summary;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -36,7 +37,7 @@ fn main() -> ExitCode {
         }
     };
     ended.unwrap_or_else(|failure| {
-        eprintln!("{failure}");
+        eprintln!("{}", terminal::printable(&failure.to_string()));
         failure.exit_code()
     })
 }

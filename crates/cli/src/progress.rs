@@ -10,6 +10,7 @@ use event_recovery_pipeline::{Observer, PlanRecord, Receipt, State};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::bytes::{grouped, size};
+use crate::terminal::printable;
 
 /// How often a line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -57,7 +58,7 @@ impl Progress {
 
     /// Shows a line for people, above the bar if there is one.
     pub(crate) fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| eprintln!("{}", printable(line)));
     }
 
     fn show(&self) {

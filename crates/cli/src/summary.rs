@@ -6,6 +6,7 @@ use std::path::Path;
 use event_recovery_pipeline::{Ledger, PlanRecord, Report};
 
 use crate::bytes::{grouped, size};
+use crate::terminal::printable;
 
 /// Most unrecovered objects that the summary names; the report names more.
 const UNRECOVERED_SHOWN_MAX: usize = 5;
@@ -84,7 +85,7 @@ pub(crate) fn of_report(report: &Report, destination: &Path) -> String {
         lines.push(format!("  rejected  {}", place(&ledger.rejected_prefix())));
     }
     lines.push(format!("  report    {}", place(&ledger.report_key())));
-    lines.join("\n")
+    printable(&lines.join("\n"))
 }
 
 /// The plan of a dry run.

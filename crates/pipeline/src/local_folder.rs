@@ -39,8 +39,10 @@ impl LocalFolder {
     }
 
     fn path(&self, operation: &'static str, key: &str) -> Result<PathBuf, StorageError> {
-        let is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\\');
-        if !key.split('/').all(is_plain) {
+        // On Windows a backslash separates folders too.
+        let is_unsafe =
+            |part: &str| matches!(part, "" | "." | "..") || (cfg!(windows) && part.contains('\\'));
+        if key.split('/').any(is_unsafe) {
             return Err(StorageError {
                 operation,
                 key: key.to_owned(),

@@ -140,7 +140,11 @@ impl PlanError {
                 hour.label()
             )),
             Self::Storage(error) | Self::Ledger(LedgerError::Storage(error)) => error.hint.clone(),
-            Self::Key(_) | Self::Ledger(_) | Self::Queue(_) => None,
+            Self::Key(_) => Some(
+                "copy the object to a plain name under the same hour prefix, and move it away"
+                    .to_owned(),
+            ),
+            Self::Ledger(_) | Self::Queue(_) => None,
         }
     }
 }

@@ -87,8 +87,8 @@ pub struct SourceKeyError {
 }
 
 impl SourceKey {
-    /// Takes a key `main_stream/YYYY/MM/DD/HH/<name>`. The name may have slashes, but no empty,
-    /// `.` or `..` part.
+    /// Takes a key `main_stream/YYYY/MM/DD/HH/<name>`. The name may have any characters but NUL, and
+    /// slashes, but no empty, `.` or `..` part between them.
     ///
     /// # Errors
     ///
@@ -98,10 +98,7 @@ impl SourceKey {
             found: key.chars().take(200).collect(),
         };
         let parts: Vec<&str> = key.split('/').collect();
-        let is_plain = |part: &&str| {
-            !matches!(*part, "" | "." | "..")
-                && !part.contains(|c: char| c.is_control() || c == '\\')
-        };
+        let is_plain = |part: &&str| !matches!(*part, "" | "." | "..") && !part.contains('\0');
         let [_, year, month, day, hour, _name, ..] = parts[..] else {
             return Err(error());
         };
@@ -218,8 +215,9 @@ mod tests {
             ("main_stream/2024/04/01/00/../../../../../secret", None),
             ("main_stream/2024/04/01/00/./a", None),
             ("/main_stream/2024/04/01/00/a", None),
-            ("main_stream/2024/04/01/00/a\nb", None),
-            ("main_stream/2024/04/01/00/a\\b", None),
+            ("main_stream/2024/04/01/00/a\nb", Some("a\nb")),
+            ("main_stream/2024/04/01/00/a\\b", Some("a\\b")),
+            ("main_stream/2024/04/01/00/a\0b", None),
         ] {
             assert_eq!(
                 SourceKey::parse(key).ok().as_ref().map(SourceKey::name),

@@ -276,7 +276,7 @@ async fn an_object_that_no_task_can_name_is_not_passed_over_in_silence() {
     let source = ListingWith {
         inner: sandbox.source(),
         more: vec![ListedObject {
-            key: "main_stream/2024/04/01/01/a\nb".to_owned(),
+            key: "main_stream/2024/04/01/01//b".to_owned(),
             size: 1,
             etag: "etag".to_owned(),
             last_modified: at(NOW),
@@ -286,7 +286,7 @@ async fn an_object_that_no_task_can_name_is_not_passed_over_in_silence() {
     let result = plan_with(&source, &*sandbox.destination(), &queue, &two_hours()).await;
     let error = result.unwrap_err();
     assert!(matches!(error, PlanError::Key(_)), "{error:?}");
-    assert!(!error.to_string().contains('\n'), "{error}");
+    assert!(error.hint().is_some());
     assert_eq!(sandbox.read("_recovery/run/plan.json"), None);
 }
 
