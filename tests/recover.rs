@@ -35,20 +35,23 @@ fn millis(instant: &str) -> i64 {
         .timestamp_millis()
 }
 
-/// The rejected fragments that lie beside the output, as (key, offset, length).
+/// A fragment as a line of JSON names it: key, offset and length.
+fn fragment(line: &Value) -> (String, u64, u64) {
+    let number = |name: &str| line[name].as_u64().unwrap();
+    (
+        line["key"].as_str().unwrap().to_owned(),
+        number("offset"),
+        number("length"),
+    )
+}
+
+/// The rejected fragments that lie beside the output.
 fn rejected(destination: &Path) -> Vec<(String, u64, u64)> {
     let folder = destination.join("_recovery/_rejected/run");
-    let mut rejected: Vec<(String, u64, u64)> = files(&folder)
+    let mut rejected: Vec<_> = files(&folder)
         .keys()
         .flat_map(|path| json_lines(&folder.join(path)))
-        .map(|line| {
-            let number = |name: &str| line[name].as_u64().unwrap();
-            (
-                line["key"].as_str().unwrap().to_owned(),
-                number("offset"),
-                number("length"),
-            )
-        })
+        .map(|line| fragment(&line))
         .collect();
     rejected.sort_unstable();
     rejected
@@ -58,18 +61,7 @@ fn rejected(destination: &Path) -> Vec<(String, u64, u64)> {
 fn a_hard_backup_comes_back_exactly_in_both_formats() {
     let sample = Sample::new(&HARD);
     let expected = sample.expected();
-    let torn: Vec<(String, u64, u64)> = sample
-        .torn()
-        .iter()
-        .map(|torn| {
-            let number = |name: &str| torn[name].as_u64().unwrap();
-            (
-                torn["key"].as_str().unwrap().to_owned(),
-                number("offset"),
-                number("length"),
-            )
-        })
-        .collect();
+    let torn: Vec<_> = sample.torn().iter().map(fragment).collect();
     for format in ["ndjson", "parquet"] {
         let destination = sample.destination(format);
         let (report, exit_code) = sample.run(
