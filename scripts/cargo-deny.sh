@@ -10,4 +10,6 @@ export PATH="$PWD/target/tools/bin:$PATH"
 if ! cargo deny --version 2>/dev/null | grep -qF "$version"; then
   cargo install --locked --quiet --root target/tools "cargo-deny@$version"
 fi
+# The crates of all platforms, which a build for this one does not bring.
+cargo fetch --locked --quiet
 cargo deny --offline check licenses bans sources
