@@ -40,9 +40,10 @@
 //! damaged byte can close a torn event too early.
 //!
 //! Two things can't be told from the bytes. A torn event that ends with a whole envelope as its
-//! last value looks like a torn event followed by an intact one, and is taken for that. An envelope
-//! that a damaged byte closed early, behind its id, looks like an intact one followed by a piece of
-//! another, and is taken for that. Either way the rejected fragment next to it says where to look.
+//! last value looks like a torn event followed by an intact one, and is taken for that. An event
+//! that a damaged byte closed early looks like an intact one followed by a piece of another, and is
+//! taken for that if its id came before the damage, or if a brace comes behind it. Either way the
+//! rejected fragment next to it says where to look.
 
 mod chain;
 mod grammar;
