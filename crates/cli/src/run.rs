@@ -107,6 +107,8 @@ impl Job<'_> {
             source: &source,
             ledger: &source,
             queue: &InProcessQueue::new(1),
+            auditor: None,
+            until: None,
             limits: PlanLimits::default(),
             observer: &*self.progress,
         };

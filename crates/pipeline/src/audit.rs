@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use futures::{StreamExt, TryStreamExt, stream};
 use thiserror::Error;
 
 use crate::checksum::Checksum;
@@ -39,6 +40,79 @@ pub enum AuditError {
     },
 }
 
+/// Receipts that are read at the same time.
+const RECEIPTS_READ_AT_ONCE: usize = 64;
+
+/// How an audit that waits for its run stands.
+#[derive(Debug)]
+pub enum Audited {
+    /// The run is still going on.
+    Waiting {
+        /// Tasks that have a receipt.
+        receipts: u64,
+        /// Tasks of the plan, if it is complete.
+        planned: Option<u64>,
+    },
+    /// The run is finished or overdue; the report is written.
+    Finished {
+        /// The report.
+        report: Box<Report>,
+        /// Whether the waiting ended with tasks still missing.
+        is_overdue: bool,
+    },
+}
+
+/// Audits a run if it is finished or the deadline has passed.
+///
+/// # Errors
+///
+/// See [`AuditError`]; nothing is written then.
+pub async fn audit_when_finished<D>(
+    destination: &D,
+    execution_id: &ExecutionId,
+    deadline: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Audited, AuditError>
+where
+    D: ListObjects + Records + ?Sized,
+{
+    let ledger = Ledger::new(execution_id.clone());
+    if now < deadline {
+        // The listing alone tells at a fraction of the cost that receipts are lacking.
+        let plan = read_record::<PlanRecord>(destination, &ledger.plan_key()).await?;
+        let planned = plan.map(|(plan, _)| plan.objects.planned);
+        let receipts = count(destination, &ledger.receipts_prefix()).await?;
+        if planned.is_none_or(|planned| receipts < planned) {
+            return Ok(Audited::Waiting { receipts, planned });
+        }
+    }
+    let report = inspect(destination, execution_id, now).await?;
+    let is_unfinished = report.times.planned_at.is_none() || report.objects.missing > 0;
+    if is_unfinished && now < deadline {
+        return Ok(Audited::Waiting {
+            receipts: report.objects.done + report.objects.failed,
+            planned: Some(report.objects.planned),
+        });
+    }
+    write_report(destination, &ledger, &report).await?;
+    Ok(Audited::Finished {
+        report: Box::new(report),
+        is_overdue: is_unfinished,
+    })
+}
+
+async fn count<D: ListObjects + ?Sized>(storage: &D, prefix: &str) -> Result<u64, StorageError> {
+    let (mut objects, mut next) = (0, None);
+    loop {
+        let page = storage.list_page(prefix, next.as_deref()).await?;
+        objects += page.objects.len() as u64;
+        next = page.next;
+        if next.is_none() {
+            return Ok(objects);
+        }
+    }
+}
+
 /// Audits a run and writes what it found: the report, and the mark of a complete run.
 ///
 /// # Errors
@@ -54,16 +128,25 @@ where
 {
     let ledger = Ledger::new(execution_id.clone());
     let report = inspect(destination, execution_id, now).await?;
+    write_report(destination, &ledger, &report).await?;
+    Ok(report)
+}
+
+async fn write_report<D: Records + ?Sized>(
+    destination: &D,
+    ledger: &Ledger,
+    report: &Report,
+) -> Result<(), AuditError> {
     let key = ledger.report_key();
     // In this order, so that an audit cut short never leaves the mark beside a worse report.
     if report.verdict != Verdict::Complete {
         destination.delete(&ledger.success_key()).await?;
     }
-    destination.put(&key, to_json(&key, &report)?).await?;
+    destination.put(&key, to_json(&key, report)?).await?;
     if report.verdict == Verdict::Complete {
         destination.put(&ledger.success_key(), Vec::new()).await?;
     }
-    Ok(report)
+    Ok(())
 }
 
 /// Audits a run without writing anything; also one that is still going on.
@@ -202,16 +285,23 @@ impl<'a> Tally<'a> {
         };
         balance.objects.listed = tasks.head.listed;
         balance.objects.pruned = tasks.head.pruned;
-        for object in &tasks.objects {
-            let key = SourceKey::parse(&object.key).map_err(|error| AuditError::Damaged {
-                execution_id: self.ledger.execution_id().clone(),
-                detail: error.to_string(),
-            })?;
+        let ledger = self.ledger;
+        let mut receipts = stream::iter(&tasks.objects)
+            .map(async |object| {
+                let key = SourceKey::parse(&object.key).map_err(|error| AuditError::Damaged {
+                    execution_id: ledger.execution_id().clone(),
+                    detail: error.to_string(),
+                })?;
+                let receipt_key = ledger.receipt_key(&TaskId::of(&key));
+                let receipt = read_record::<Receipt>(destination, &receipt_key).await?;
+                Ok::<_, AuditError>((key, receipt.map(|(receipt, _)| receipt)))
+            })
+            .buffered(RECEIPTS_READ_AT_ONCE);
+        while let Some((key, receipt)) = receipts.try_next().await? {
             balance.objects.planned += 1;
-            let receipt_key = self.ledger.receipt_key(&TaskId::of(&key));
-            let receipt = read_record::<Receipt>(destination, &receipt_key).await?;
-            self.add_receipt(&key, receipt.map(|(receipt, _)| receipt), &mut balance);
+            self.add_receipt(&key, receipt, &mut balance);
         }
+        drop(receipts);
         if balance.objects.planned != tasks.head.planned {
             self.disagree(format!("the task list of hour `{hour}` does not add up"));
         }
@@ -256,7 +346,7 @@ impl<'a> Tally<'a> {
                 let hint = "look for its key in the worker's log, and give it more memory or time";
                 self.add_unrecovered(key, reason, Some(hint.to_owned()));
             }
-            Some(State::Attempting { .. }) | None => {
+            Some(State::Attempting { .. } | State::Queued { .. }) | None => {
                 hour.objects.missing += 1;
                 let hint = "run the same request with the same execution id again".to_owned();
                 self.add_unrecovered(key, "it has not been recovered yet".to_owned(), Some(hint));

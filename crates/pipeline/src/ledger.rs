@@ -61,7 +61,17 @@ impl Ledger {
 
     /// [`Receipt`](crate::receipt::Receipt).
     pub fn receipt_key(&self, task: &TaskId) -> String {
-        format!("{}/receipts/{task}.json", self.folder())
+        format!("{}{task}.json", self.receipts_prefix())
+    }
+
+    /// [`AuditRecord`](crate::audit_call::AuditRecord).
+    pub fn audit_key(&self) -> String {
+        format!("{}/audit.json", self.folder())
+    }
+
+    /// What all receipts have in common.
+    pub fn receipts_prefix(&self) -> String {
+        format!("{}/receipts/", self.folder())
     }
 
     /// [`Report`](crate::report::Report).

@@ -57,6 +57,7 @@
 //! ```
 
 mod audit;
+mod audit_call;
 mod checksum;
 mod execution_id;
 mod hour_prefix;
@@ -80,7 +81,11 @@ mod transform;
 mod window;
 mod work;
 
-pub use audit::{AuditError, audit, inspect, verify};
+pub use audit::{AuditError, Audited, audit, audit_when_finished, inspect, verify};
+pub use audit_call::{
+    AUDIT_CALL_VERSION, AUDIT_WAIT_HOURS_MAX, AuditCall, AuditCallError, AuditCaller, AuditRecord,
+    CallAuditor, audit_record, end_call, is_ended,
+};
 pub use execution_id::{EXECUTION_ID_BYTES_MAX, ExecutionId, ExecutionIdError};
 pub use hour_prefix::{HourPrefix, HourPrefixError};
 pub use ledger::{
@@ -91,7 +96,7 @@ pub use local_folder::LocalFolder;
 pub use object_name::ObjectTime;
 pub use observer::{Observer, Unobserved};
 pub use org_id::{OrgId, OrgIdError};
-pub use plan::{PlanError, PlanLimits, PlanRecord, PlannedDay, PlannedObjects, Planner};
+pub use plan::{PlanError, PlanLimits, PlanRecord, Planned, PlannedDay, PlannedObjects, Planner};
 pub use queue::{InProcessQueue, QueueError, SendTasks};
 pub use receipt::{ByteCounts, Counts, Done, EventCounts, Output, Receipt, State};
 pub use report::{HourBalance, ObjectCounts, OutputCounts, Report, Times, Unrecovered, Verdict};

@@ -1,12 +1,14 @@
 //! The planner: enumerates the hour prefixes of a range and queues one task per backup object.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::audit_call::{AuditCallError, AuditCaller, audit_record};
 use crate::execution_id::ExecutionId;
 use crate::hour_prefix::HourPrefix;
 use crate::ledger::{
@@ -17,6 +19,7 @@ use crate::object_name::ObjectTime;
 use crate::observer::Observer;
 use crate::queue::{QueueError, SendTasks};
 use crate::receipt::{Receipt, State};
+use crate::report::{Report, Verdict};
 use crate::resolved_request::ResolvedRequest;
 use crate::storage::{
     ListObjects, ListedObject, Precondition, Records, StorageError, Written, list_all,
@@ -25,6 +28,8 @@ use crate::task::{SourceKey, SourceKeyError, Task, TaskId};
 
 /// Hours that are listed at the same time.
 const HOURS_LISTED_AT_ONCE: usize = 8;
+/// Receipts that are read at the same time.
+const RECEIPTS_READ_AT_ONCE: usize = 64;
 
 /// What a planner may take on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +68,15 @@ pub struct PlanRecord {
     pub bytes: u64,
     /// The same for each day of the hour prefixes.
     pub days: Vec<PlannedDay>,
+}
+
+/// What a call of the planner came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// The plan, which is complete.
+    pub plan: PlanRecord,
+    /// Tasks that this call queued.
+    pub tasks_queued: u64,
 }
 
 /// Objects of a plan: `listed = pruned + planned`.
@@ -114,6 +128,16 @@ pub enum PlanError {
         /// The hour at which the limit was passed.
         hour: HourPrefix,
     },
+    /// The caller's time was up.
+    #[error("the time was up after {hours_done} of {hours} hours of the run `{execution_id}`")]
+    OutOfTime {
+        /// The run.
+        execution_id: ExecutionId,
+        /// Hours whose tasks are queued.
+        hours_done: u64,
+        /// Hours of the window.
+        hours: u64,
+    },
     /// An object has a name that can't be planned.
     #[error(transparent)]
     Key(#[from] SourceKeyError),
@@ -139,6 +163,9 @@ impl PlanError {
                 "split the range: end the first part before `{}`",
                 hour.label()
             )),
+            Self::OutOfTime { execution_id, .. } => Some(format!(
+                "repeat the request with `execution_id` `{execution_id}`: it goes on with the rest"
+            )),
             Self::Storage(error) | Self::Ledger(LedgerError::Storage(error)) => error.hint.clone(),
             Self::Key(_) => Some(
                 "copy the object to a plain name under the same hour prefix, and move it away"
@@ -157,6 +184,10 @@ pub struct Planner<'a> {
     pub ledger: &'a dyn Records,
     /// Where tasks go.
     pub queue: &'a dyn SendTasks,
+    /// Whom to call to audit the run, where that is not the caller itself.
+    pub auditor: Option<&'a AuditCaller>,
+    /// When to stop, with what was planned so far; `None` for never.
+    pub until: Option<Instant>,
     /// How much it may take on.
     pub limits: PlanLimits,
     /// Who watches.
@@ -165,7 +196,8 @@ pub struct Planner<'a> {
 
 impl Planner<'_> {
     /// Plans the run, or goes on where an earlier call for the same run stopped. Hours are listed
-    /// once and then frozen; their tasks are queued while further hours are listed.
+    /// once and then frozen; their tasks are queued while further hours are listed. If the plan is
+    /// complete already, what has failed since is queued again.
     ///
     /// # Errors
     ///
@@ -175,32 +207,70 @@ impl Planner<'_> {
         request: &ResolvedRequest,
         execution_id: &ExecutionId,
         now: DateTime<Utc>,
-    ) -> Result<PlanRecord, PlanError> {
+    ) -> Result<Planned, PlanError> {
         let ledger = Ledger::new(execution_id.clone());
         self.record_request(&ledger, request, now).await?;
         let known = read_record::<PlanRecord>(self.ledger, &ledger.plan_key()).await?;
+        let is_replanned = known.is_some() && self.queue.is_durable();
+        let is_awaited = match audit_record(self.ledger, &ledger).await? {
+            Some((record, _)) => record.is_open(now),
+            None => false,
+        };
+        if !is_replanned {
+            self.call_auditor(&ledger, now).await?;
+        }
+        let hours: Vec<HourPrefix> = request.window().hours().collect();
+        let hours_planned = hours.len();
         let mut summary = Summary::default();
-        let mut hours = stream::iter(request.window().hours())
+        let mut tasks_queued = 0;
+        let mut frozen = stream::iter(hours)
             .map(|hour| self.freeze_hour(&ledger, request, hour))
             .buffered(HOURS_LISTED_AT_ONCE);
-        while let Some((tasks, frozen_before)) = hours.try_next().await? {
+        while let Some((tasks, frozen_before)) = frozen.try_next().await? {
             summary.add(&tasks.head);
             self.check_limit(&summary, tasks.head.hour)?;
             self.observer.planned(tasks.head.planned, tasks.head.bytes);
-            self.queue_hour(&ledger, request, tasks, frozen_before, known.is_some())
-                .await?;
+            tasks_queued += if is_replanned {
+                self.queue_again(&ledger, request, &tasks, is_awaited, now)
+                    .await?
+            } else {
+                self.queue_hour(&ledger, request, tasks, frozen_before)
+                    .await?
+            };
+            if self.is_out_of_time() && summary.hours < hours_planned as u64 {
+                return Err(PlanError::OutOfTime {
+                    execution_id: execution_id.clone(),
+                    hours_done: summary.hours,
+                    hours: hours_planned as u64,
+                });
+            }
         }
-        if let Some((plan, _)) = known {
-            self.observer.plan_complete(&plan);
-            return Ok(plan);
+        if is_replanned && tasks_queued == 0 && !is_awaited && !self.is_settled(&ledger).await? {
+            self.call_auditor(&ledger, now).await?;
         }
-        let plan = summary.into_plan(execution_id.clone(), now);
-        let key = ledger.plan_key();
-        self.ledger
-            .put_if(&key, to_json(&key, &plan)?, Precondition::Absent)
-            .await?;
+        let plan = match known {
+            Some((plan, _)) => plan,
+            None => {
+                let plan = summary.into_plan(execution_id.clone(), now);
+                let key = ledger.plan_key();
+                self.ledger
+                    .put_if(&key, to_json(&key, &plan)?, Precondition::Absent)
+                    .await?;
+                plan
+            }
+        };
         self.observer.plan_complete(&plan);
-        Ok(plan)
+        Ok(Planned { plan, tasks_queued })
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    /// Whether the newest report says that nothing is missing.
+    async fn is_settled(&self, ledger: &Ledger) -> Result<bool, PlanError> {
+        let report = read_record::<Report>(self.ledger, &ledger.report_key()).await?;
+        Ok(report.is_some_and(|(report, _)| report.verdict != Verdict::Incomplete))
     }
 
     /// What a plan would say, without writing or queueing anything.
@@ -328,45 +398,117 @@ impl Planner<'_> {
         Ok(HourTasks { head, objects })
     }
 
-    /// Queues the tasks that may not be queued yet.
+    /// Queues the tasks of an hour that was not planned before, or is planned by a queue that
+    /// forgets: those without a receipt that says done. Returns how many.
     async fn queue_hour(
         &self,
         ledger: &Ledger,
         request: &ResolvedRequest,
         tasks: HourTasks,
         frozen_before: bool,
-        plan_complete: bool,
-    ) -> Result<(), PlanError> {
+    ) -> Result<u64, PlanError> {
         let queued_key = ledger.queued_key(tasks.head.hour);
-        if frozen_before && self.queue.is_durable() && !plan_complete {
+        if frozen_before && self.queue.is_durable() {
             let queued = self.ledger.get(&queued_key).await?.is_some();
             if queued {
-                return Ok(());
+                return Ok(0);
             }
         }
         let mut messages = Vec::with_capacity(tasks.objects.len());
-        for object in &tasks.objects {
-            let key = SourceKey::parse(&object.key)?;
-            if frozen_before && self.report_if_done(ledger, &key).await? {
-                continue;
+        if frozen_before {
+            for (key, object, receipt) in self.receipts(ledger, &tasks).await? {
+                match receipt {
+                    Some((receipt, _)) if receipt.is_done() => self.observer.task_ended(&receipt),
+                    _ => messages.push(Task::new(ledger.execution_id(), request, key, object)),
+                }
             }
-            messages.push(Task::new(ledger.execution_id(), request, key, object));
+        } else {
+            for object in &tasks.objects {
+                let key = SourceKey::parse(&object.key)?;
+                messages.push(Task::new(ledger.execution_id(), request, key, object));
+            }
         }
+        let queued = messages.len() as u64;
         self.queue.send(messages).await?;
         self.ledger.put(&queued_key, Vec::new()).await?;
-        Ok(())
+        Ok(queued)
     }
 
-    async fn report_if_done(&self, ledger: &Ledger, key: &SourceKey) -> Result<bool, PlanError> {
-        let receipt_key = ledger.receipt_key(&TaskId::of(key));
-        let receipt = read_record::<Receipt>(self.ledger, &receipt_key).await?;
-        match receipt {
-            Some((receipt, _)) if matches!(receipt.state, State::Done(_)) => {
-                self.observer.task_ended(&receipt);
-                Ok(true)
+    /// Queues the tasks of a complete plan again that have failed, and those that nothing was
+    /// heard of if no auditor waits for them any more. Returns how many.
+    async fn queue_again(
+        &self,
+        ledger: &Ledger,
+        request: &ResolvedRequest,
+        tasks: &HourTasks,
+        is_awaited: bool,
+        now: DateTime<Utc>,
+    ) -> Result<u64, PlanError> {
+        let mut again = Vec::new();
+        let mut failed = Vec::new();
+        for (key, object, receipt) in self.receipts(ledger, tasks).await? {
+            let task = Task::new(ledger.execution_id(), request, key, object);
+            match receipt {
+                Some((receipt, _)) if receipt.is_done() => self.observer.task_ended(&receipt),
+                Some((receipt, etag)) if receipt.has_failed(now) => {
+                    failed.push((ledger.receipt_key(&task.id()), receipt, etag));
+                    again.push(task);
+                }
+                _ if is_awaited => {}
+                _ => again.push(task),
             }
-            _ => Ok(false),
         }
+        if again.is_empty() {
+            return Ok(0);
+        }
+        let queued = again.len() as u64;
+        // The auditor first, so that it is there when the last task ends.
+        self.call_auditor(ledger, now).await?;
+        self.queue.send(again).await?;
+        // Only now: a planner that dies in between leaves them failed, to be queued again.
+        for (key, receipt, etag) in failed {
+            let receipt = Receipt {
+                state: State::Queued { queued_at: now },
+                ..receipt
+            };
+            let bytes = to_json(&key, &receipt)?;
+            // A worker that was faster has written a newer one, which stays.
+            self.ledger
+                .put_if(&key, bytes, Precondition::Unchanged(etag))
+                .await?;
+        }
+        Ok(queued)
+    }
+
+    async fn call_auditor(&self, ledger: &Ledger, now: DateTime<Utc>) -> Result<(), PlanError> {
+        let Some(auditor) = self.auditor else {
+            return Ok(());
+        };
+        auditor
+            .call(self.ledger, ledger, now)
+            .await
+            .map_err(|error| match error {
+                AuditCallError::Ledger(error) => PlanError::Ledger(error),
+                AuditCallError::Queue(error) => PlanError::Queue(error),
+            })
+    }
+
+    /// The hour's objects in order, each with its receipt and the receipt's etag.
+    async fn receipts<'t>(
+        &self,
+        ledger: &Ledger,
+        tasks: &'t HourTasks,
+    ) -> Result<Vec<(SourceKey, &'t ListedObject, Option<(Receipt, String)>)>, PlanError> {
+        stream::iter(&tasks.objects)
+            .map(async |object| {
+                let key = SourceKey::parse(&object.key)?;
+                let receipt_key = ledger.receipt_key(&TaskId::of(&key));
+                let receipt = read_record::<Receipt>(self.ledger, &receipt_key).await?;
+                Ok((key, object, receipt))
+            })
+            .buffered(RECEIPTS_READ_AT_ONCE)
+            .try_collect()
+            .await
     }
 }
 

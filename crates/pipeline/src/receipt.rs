@@ -28,6 +28,11 @@ pub struct Receipt {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
+    /// It had failed, and was queued again.
+    Queued {
+        /// When.
+        queued_at: DateTime<Utc>,
+    },
     /// The last allowed attempt has begun. Without another receipt by `expires_at` it has failed.
     Attempting {
         /// When it counts as failed.
@@ -120,6 +125,20 @@ pub struct Output {
 }
 
 impl Receipt {
+    /// Whether the events are written.
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Done(_))
+    }
+
+    /// Whether the task has failed, also by not coming back from its last attempt.
+    pub fn has_failed(&self, now: DateTime<Utc>) -> bool {
+        match self.state {
+            State::Failed { .. } => true,
+            State::Attempting { expires_at } => expires_at <= now,
+            State::Queued { .. } | State::Done(_) => false,
+        }
+    }
+
     /// The task's id.
     pub fn task_id(&self) -> TaskId {
         TaskId::of(&self.key)

@@ -86,6 +86,7 @@ impl Run {
             source: Arc::clone(&self.source),
             destination: Arc::clone(&self.destination),
             org_id: self.request.org_id.clone(),
+            auditor: None,
             limits: self.transform_limits,
             observer: Arc::clone(&self.observer),
         });
@@ -140,6 +141,8 @@ impl Run {
             source: &*self.source,
             ledger: &*self.destination,
             queue,
+            auditor: None,
+            until: None,
             limits: self.plan_limits,
             observer: &*self.observer,
         };

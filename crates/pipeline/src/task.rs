@@ -22,6 +22,7 @@ const NAME_CHARACTERS_MAX: usize = 150;
 
 /// What a worker is asked to do. Which buckets and whose events is not in it: the worker knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Task {
     /// [`TASK_VERSION`] of the software that wrote it.
     pub version: u32,

@@ -6,9 +6,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use event_recovery_format::{DecodeError, NdjsonCompression, OutputFormat, ParquetCompression};
 use thiserror::Error;
 
+use crate::audit_call::{AuditCallError, AuditCaller, CallAuditor, audit_record};
 use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, SOFTWARE, read_record, to_json};
 use crate::observer::Observer;
 use crate::org_id::OrgId;
+use crate::queue::QueueError;
 use crate::receipt::{Done, Receipt, State};
 use crate::resolved_request::{Compression, Format};
 use crate::storage::{Destination, Precondition, Source, StorageError, Written};
@@ -25,6 +27,8 @@ pub struct Worker {
     pub destination: Arc<dyn Destination>,
     /// Whose backup it is.
     pub org_id: OrgId,
+    /// Whom to call when a run changes after its audit, where others than the caller audit it.
+    pub auditor: Option<Arc<dyn CallAuditor>>,
     /// What one object may ask.
     pub limits: TransformLimits,
     /// Who watches.
@@ -49,6 +53,12 @@ impl Delivery {
     pub fn is_last(&self) -> bool {
         self.number >= self.deliveries_max
     }
+
+    fn attempting(&self) -> State {
+        State::Attempting {
+            expires_at: self.now + TimeDelta::seconds(i64::from(self.attempt_secs_max)),
+        }
+    }
 }
 
 /// Why a task is not dealt with: it must stay in the queue.
@@ -69,6 +79,9 @@ pub enum WorkError {
     /// The receipt could not be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The auditor could not be called.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     /// The attempt died.
     #[error("the attempt at `{key}` died: {detail}")]
     Died {
@@ -83,7 +96,7 @@ impl WorkError {
     /// Whether delivering the task again can help.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Transient(_) | Self::Died { .. } => true,
+            Self::Transient(_) | Self::Queue(_) | Self::Died { .. } => true,
             Self::Ledger(LedgerError::Storage(error)) => error.is_transient(),
             Self::Ledger(_) | Self::NewerTask { .. } | Self::InvalidTask => false,
         }
@@ -107,36 +120,15 @@ impl Worker {
         let ledger = Ledger::new(task.execution_id.clone());
         let receipt_key = ledger.receipt_key(&task.id());
         let mut known = read_record::<Receipt>(&*self.destination, &receipt_key).await?;
-        if let Some((receipt, _)) = known.take_if(|(receipt, _)| is_done(receipt)) {
+        if let Some((receipt, _)) = known.take_if(|(receipt, _)| receipt.is_done()) {
             self.observer.task_ended(&receipt);
             return Ok(receipt);
         }
-        let attempts = known
-            .as_ref()
-            .map_or(0, |(receipt, _)| receipt.attempts)
-            .max(delivery.number - 1)
-            + 1;
-        let mut slot = ReceiptSlot {
-            worker: self,
-            key: receipt_key,
-            etag: known.map(|(_, etag)| etag),
-            template: Receipt {
-                version: LEDGER_VERSION,
-                software: SOFTWARE.to_owned(),
-                key: task.key.clone(),
-                attempts,
-                started_at: delivery.now,
-                state: State::Failed {
-                    reason: String::new(),
-                    hint: None,
-                },
-            },
-        };
+        let mut slot = self.slot(task, receipt_key, known, delivery);
+        let attempts = slot.template.attempts;
         if delivery.is_last() {
-            let expires_at =
-                delivery.now + TimeDelta::seconds(i64::from(delivery.attempt_secs_max));
-            let receipt = slot.write(State::Attempting { expires_at }).await?;
-            if is_done(&receipt) {
+            let receipt = slot.write(delivery.attempting()).await?;
+            if receipt.is_done() {
                 self.observer.task_ended(&receipt);
                 return Ok(receipt);
             }
@@ -154,9 +146,98 @@ impl Worker {
                 return Err(WorkError::Died { key, detail });
             }
         };
+        // Looked at before the receipt is there: an audit that ends later has seen it.
+        let is_audited = self.is_audited(&ledger, delivery.now).await?;
         let receipt = slot.write(state).await?;
+        if let Some(wait_hours) = is_audited {
+            self.call_auditor(&ledger, wait_hours, delivery.now).await?;
+        }
         self.observer.task_ended(&receipt);
         Ok(receipt)
+    }
+
+    /// If the run's audit has ended, how long the next may wait, in hours.
+    async fn is_audited(
+        &self,
+        ledger: &Ledger,
+        now: DateTime<Utc>,
+    ) -> Result<Option<u32>, LedgerError> {
+        if self.auditor.is_none() {
+            return Ok(None);
+        }
+        let record = audit_record(&*self.destination, ledger).await?;
+        Ok(record
+            .filter(|(record, _)| !record.is_open(now))
+            .map(|(record, _)| record.wait_hours))
+    }
+
+    async fn call_auditor(
+        &self,
+        ledger: &Ledger,
+        wait_hours: u32,
+        now: DateTime<Utc>,
+    ) -> Result<(), WorkError> {
+        let Some(queue) = &self.auditor else {
+            return Ok(());
+        };
+        let caller = AuditCaller {
+            queue: Arc::clone(queue),
+            wait_hours,
+        };
+        let called = caller.call(&*self.destination, ledger, now).await;
+        called.map_err(|error| match error {
+            AuditCallError::Ledger(error) => WorkError::Ledger(error),
+            AuditCallError::Queue(error) => WorkError::Queue(error),
+        })
+    }
+
+    /// Writes down that the task's last attempt is about to begin, so that it counts as failed
+    /// should nothing be heard of it again. For tasks that must wait for others of their batch.
+    ///
+    /// # Errors
+    ///
+    /// See [`WorkError`].
+    pub async fn announce(&self, task: &Task, delivery: Delivery) -> Result<(), WorkError> {
+        let ledger = Ledger::new(task.execution_id.clone());
+        let key = ledger.receipt_key(&task.id());
+        let known = read_record::<Receipt>(&*self.destination, &key).await?;
+        if known.as_ref().is_some_and(|(receipt, _)| receipt.is_done()) {
+            return Ok(());
+        }
+        self.slot(task, key, known, delivery)
+            .write(delivery.attempting())
+            .await?;
+        Ok(())
+    }
+
+    fn slot(
+        &self,
+        task: &Task,
+        key: String,
+        known: Option<(Receipt, String)>,
+        delivery: Delivery,
+    ) -> ReceiptSlot<'_> {
+        let attempts = known
+            .as_ref()
+            .map_or(0, |(receipt, _)| receipt.attempts)
+            .max(delivery.number.saturating_sub(1))
+            .saturating_add(1);
+        ReceiptSlot {
+            worker: self,
+            key,
+            etag: known.map(|(_, etag)| etag),
+            template: Receipt {
+                version: LEDGER_VERSION,
+                software: SOFTWARE.to_owned(),
+                key: task.key.clone(),
+                attempts,
+                started_at: delivery.now,
+                state: State::Failed {
+                    reason: String::new(),
+                    hint: None,
+                },
+            },
+        }
     }
 
     async fn attempt(
@@ -231,10 +312,6 @@ fn output_format(format: Format, compression: Compression) -> Option<OutputForma
             return None;
         }
     })
-}
-
-fn is_done(receipt: &Receipt) -> bool {
-    matches!(receipt.state, State::Done(_))
 }
 
 /// Why an attempt came to nothing.
@@ -319,7 +396,7 @@ impl ReceiptSlot<'_> {
             let current = read_record::<Receipt>(destination, &self.key).await?;
             self.etag = match current {
                 // Also when it came directly after ours: its etag must not become ours.
-                Some((current, _)) if is_done(&current) => return Ok(current),
+                Some((current, _)) if current.is_done() => return Ok(current),
                 Some((_, etag)) => Some(etag),
                 None => None,
             };

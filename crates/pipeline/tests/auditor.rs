@@ -358,6 +358,8 @@ async fn a_window_that_was_open_when_it_was_planned_needs_a_look() {
             source: &*source,
             ledger: &*destination,
             queue: &queue,
+            auditor: None,
+            until: None,
             limits: PlanLimits::default(),
             observer: &Unobserved,
         };

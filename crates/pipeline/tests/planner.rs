@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "helpers of tests, where a failure is a panic"
 )]
 
@@ -10,8 +11,9 @@ mod support;
 use std::sync::Arc;
 
 use event_recovery_pipeline::{
-    ListObjects, ListedObject, PlanError, PlanLimits, PlanRecord, Planner, Problem, Records,
-    ResolvedRequest, Unobserved,
+    AuditCall, AuditCaller, Audited, CallAuditor, ListObjects, ListedObject, PlanError, PlanLimits,
+    PlanRecord, Planner, Problem, QueueError, Records, ResolvedRequest, Unobserved, Verdict,
+    audit_when_finished, end_call, is_ended,
 };
 use serde_json::json;
 use support::doubles::{
@@ -36,10 +38,13 @@ async fn plan_with(
         source,
         ledger,
         queue,
+        auditor: None,
+        until: None,
         limits: PlanLimits::default(),
         observer: &Unobserved,
     };
-    planner.plan(request, &id("run"), at(NOW)).await
+    let planned = planner.plan(request, &id("run"), at(NOW)).await;
+    planned.map(|planned| planned.plan)
 }
 
 async fn plan(
@@ -181,13 +186,18 @@ async fn more_objects_than_the_limit_are_refused_with_where_to_split() {
         source: &*source,
         ledger: &*destination,
         queue: &queue,
+        auditor: None,
+        until: None,
         limits: PlanLimits { objects_max },
         observer: &Unobserved,
     };
     let (run, now) = (id("run"), at(NOW));
     for result in [
         planner(1).preview(&two_hours(), &run, now).await,
-        planner(1).plan(&two_hours(), &run, now).await,
+        planner(1)
+            .plan(&two_hours(), &run, now)
+            .await
+            .map(|planned| planned.plan),
     ] {
         let error = result.unwrap_err();
         assert!(matches!(
@@ -198,7 +208,7 @@ async fn more_objects_than_the_limit_are_refused_with_where_to_split() {
     }
     assert_eq!(sandbox.read("_recovery/run/plan.json"), None);
     let raised = planner(2).plan(&two_hours(), &run, now).await.unwrap();
-    assert_eq!(raised.objects.planned, 2);
+    assert_eq!(raised.plan.objects.planned, 2);
 }
 
 #[tokio::test]
@@ -299,6 +309,8 @@ async fn a_preview_writes_and_queues_nothing() {
         source: &*source,
         ledger: &*destination,
         queue: &queue,
+        auditor: None,
+        until: None,
         limits: PlanLimits::default(),
         observer: &Unobserved,
     };
@@ -371,4 +383,160 @@ async fn a_durable_queue_gets_each_task_once_when_planning_goes_on() {
     assert_eq!(queue.take_keys(), [keys[0].clone()]);
     plan(&sandbox, &queue, &two_hours()).await.unwrap();
     assert_eq!(queue.take_keys(), [keys[1].clone()]);
+}
+
+/// Keeps the calls of the auditor.
+#[derive(Debug, Default)]
+struct KeepingCalls(std::sync::Mutex<Vec<AuditCall>>);
+
+#[async_trait::async_trait]
+impl CallAuditor for KeepingCalls {
+    async fn call(&self, call: &AuditCall) -> Result<(), QueueError> {
+        self.0.lock().unwrap().push(call.clone());
+        Ok(())
+    }
+}
+
+/// A planner of a deployed pipeline: its queue is durable, and it calls the auditor.
+struct Deployed {
+    sandbox: Sandbox,
+    keys: [String; 2],
+    queue: KeepingQueue,
+    calls: Arc<KeepingCalls>,
+}
+
+impl Deployed {
+    fn new() -> Self {
+        let (sandbox, keys) = two_objects();
+        Self {
+            sandbox,
+            keys,
+            queue: KeepingQueue::durable(),
+            calls: Arc::default(),
+        }
+    }
+
+    async fn plan(&self, until: Option<std::time::Instant>) -> Result<u64, PlanError> {
+        let auditor = AuditCaller {
+            queue: self.calls.clone(),
+            wait_hours: 24,
+        };
+        let planner = Planner {
+            source: &*self.sandbox.source(),
+            ledger: &*self.sandbox.destination(),
+            queue: &self.queue,
+            auditor: Some(&auditor),
+            until,
+            limits: PlanLimits::default(),
+            observer: &Unobserved,
+        };
+        let planned = planner.plan(&two_hours(), &id("run"), at(NOW)).await;
+        planned.map(|planned| planned.tasks_queued)
+    }
+
+    /// Works off what is queued.
+    async fn work(&self) {
+        let mut worker = self.sandbox.worker();
+        worker.auditor = Some(self.calls.clone());
+        for task in self.queue.take() {
+            worker.work(&task, first_delivery()).await.unwrap();
+        }
+    }
+
+    /// Answers the newest call.
+    async fn audit(&self) -> Audited {
+        let destination = self.sandbox.destination();
+        let call = self.calls.0.lock().unwrap().last().unwrap().clone();
+        let (run, deadline) = (&call.execution_id, call.deadline);
+        let audited = audit_when_finished(&*destination, run, deadline, at(NOW)).await;
+        let audited = audited.unwrap();
+        if matches!(audited, Audited::Finished { .. }) {
+            end_call(&*destination, &call, at(NOW)).await.unwrap();
+        }
+        audited
+    }
+
+    fn calls(&self) -> Vec<u64> {
+        let calls = self.calls.0.lock().unwrap();
+        calls.iter().map(|call| call.number).collect()
+    }
+}
+
+fn verdict(audited: Audited) -> Option<Verdict> {
+    match audited {
+        Audited::Waiting { .. } => None,
+        Audited::Finished { report, .. } => Some(report.verdict),
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_invocation_is_the_same_run_and_does_no_harm() {
+    let deployed = Deployed::new();
+    assert_eq!(deployed.plan(None).await.unwrap(), 2);
+    assert_eq!(deployed.plan(None).await.unwrap(), 0);
+    assert_eq!(verdict(deployed.audit().await), None);
+    deployed.work().await;
+    assert_eq!(deployed.plan(None).await.unwrap(), 0);
+    assert_eq!(verdict(deployed.audit().await), Some(Verdict::Complete));
+    assert_eq!(deployed.plan(None).await.unwrap(), 0);
+    assert_eq!(deployed.calls(), [1]);
+}
+
+#[tokio::test]
+async fn a_failed_task_is_queued_again_and_audited_again() {
+    let deployed = Deployed::new();
+    let lost = deployed.sandbox.source_path().join(&deployed.keys[1]);
+    deployed.plan(None).await.unwrap();
+    let content = std::fs::read(&lost).unwrap();
+    let modified = std::fs::metadata(&lost).unwrap().modified().unwrap();
+    std::fs::remove_file(&lost).unwrap();
+    deployed.work().await;
+    assert_eq!(verdict(deployed.audit().await), Some(Verdict::Incomplete));
+    std::fs::write(&lost, content).unwrap();
+    let file = std::fs::File::options().write(true).open(&lost).unwrap();
+    file.set_modified(modified).unwrap();
+    assert_eq!(deployed.plan(None).await.unwrap(), 1);
+    // While it is queued, nothing is queued again and no verdict is given.
+    assert_eq!(deployed.plan(None).await.unwrap(), 0);
+    assert_eq!(verdict(deployed.audit().await), None);
+    deployed.work().await;
+    assert_eq!(verdict(deployed.audit().await), Some(Verdict::Complete));
+    assert_eq!(deployed.calls(), [1, 2]);
+}
+
+#[tokio::test]
+async fn a_task_that_ends_after_the_audit_has_the_run_audited_again() {
+    let deployed = Deployed::new();
+    deployed.plan(None).await.unwrap();
+    let destination = deployed.sandbox.destination();
+    let call = deployed.calls.0.lock().unwrap()[0].clone();
+    let late = call.deadline;
+    let audited = audit_when_finished(&*destination, &call.execution_id, late, late).await;
+    let Audited::Finished { report, is_overdue } = audited.unwrap() else {
+        panic!("the deadline has passed");
+    };
+    assert!(is_overdue);
+    assert_eq!(report.objects.missing, 2);
+    end_call(&*destination, &call, late).await.unwrap();
+    assert!(is_ended(&*destination, &call).await.unwrap());
+    deployed.work().await;
+    assert_eq!(deployed.calls(), [1, 2]);
+    assert_eq!(verdict(deployed.audit().await), Some(Verdict::Complete));
+}
+
+#[tokio::test]
+async fn a_planner_out_of_time_stops_cleanly_and_goes_on() {
+    let deployed = Deployed::new();
+    let error = deployed
+        .plan(Some(std::time::Instant::now()))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the time was up after 1 of 2 hours of the run `run`"
+    );
+    assert!(error.hint().unwrap().contains("`run`"));
+    assert_eq!(deployed.plan(None).await.unwrap(), 1);
+    assert_eq!(deployed.queue.take_keys(), deployed.keys);
+    assert_eq!(deployed.calls(), [1]);
 }

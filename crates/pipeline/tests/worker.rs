@@ -712,6 +712,8 @@ async fn an_attempt_that_has_expired_counts_as_failed() {
         source: &*source,
         ledger: &*destination,
         queue: &KeepingQueue::default(),
+        auditor: None,
+        until: None,
         limits: PlanLimits::default(),
         observer: &Unobserved,
     };

@@ -172,6 +172,7 @@ impl Sandbox {
             source: self.source(),
             destination: self.destination(),
             org_id: request(json!({})).org_id,
+            auditor: None,
             limits: TransformLimits::default(),
             observer: Arc::new(Unobserved),
         }
