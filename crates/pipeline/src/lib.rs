@@ -74,6 +74,7 @@ mod request;
 mod request_error;
 mod resolved_request;
 mod run;
+mod schedule;
 mod staged_output;
 mod storage;
 mod task;
@@ -104,6 +105,7 @@ pub use request::{REQUEST_BYTES_MAX, RecoveryRequest, RequestLimits, Resolution}
 pub use request_error::RequestError;
 pub use resolved_request::{Compression, Filters, Format, ResolvedRequest, WindowParameters};
 pub use run::{Ended, Run, RunError};
+pub use schedule::{SCHEDULE_INTERVALS_HOURS, Schedule, ScheduleError, scheduled_execution_id};
 pub use storage::{
     CreateObject, Destination, ListObjects, ListPage, ListedObject, OpenObject, Precondition,
     Problem, Record, Records, Source, StagedObject, StorageError, Written, list_all,

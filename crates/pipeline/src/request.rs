@@ -82,6 +82,24 @@ pub struct Resolution {
     pub execution_id: Option<ExecutionId>,
 }
 
+impl Resolution {
+    /// Refuses a request for another org than the one that is served.
+    ///
+    /// # Errors
+    ///
+    /// The field `org_id`, when it names another.
+    pub fn check_org(&self, served: &OrgId) -> Result<(), RequestError> {
+        if self.request.org_id == *served {
+            return Ok(());
+        }
+        Err(
+            RequestError::new("org_id", "is not served by this deployment")
+                .accepts(format!("`{served}`"))
+                .found(quoted(self.request.org_id.as_str())),
+        )
+    }
+}
+
 impl Default for RequestLimits {
     fn default() -> Self {
         Self {

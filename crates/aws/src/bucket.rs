@@ -1,0 +1,284 @@
+//! A bucket, or a prefix of one, as a storage.
+
+use std::io::Read;
+
+use async_trait::async_trait;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumAlgorithm, EncodingType, Object, ServerSideEncryption};
+use chrono::{DateTime, Utc};
+use event_recovery_pipeline::{
+    CreateObject, ListObjects, ListPage, ListedObject, OpenObject, Precondition, Problem, Record,
+    Records, StagedObject, StorageError, Written,
+};
+use percent_encoding::percent_decode_str;
+use tokio::runtime::Handle;
+
+use crate::failure::storage_error;
+use crate::multipart::MultipartUpload;
+use crate::object_reader::ObjectReader;
+
+/// A bucket as a storage. Keys are relative to the prefix.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    pub(crate) client: Client,
+    pub(crate) name: String,
+    /// Empty, or ends with a slash.
+    pub(crate) prefix: String,
+    /// The account that must own the bucket.
+    pub(crate) expected_owner: Option<String>,
+    pub(crate) encryption: Encryption,
+    /// Where blocking readers and writers run their requests.
+    pub(crate) runtime: Handle,
+}
+
+/// How objects are encrypted that are written to a bucket.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Encryption {
+    /// As the bucket does by default.
+    #[default]
+    BucketDefault,
+    /// With this key of AWS KMS.
+    Kms {
+        /// Its ARN.
+        key_arn: String,
+    },
+}
+
+impl Bucket {
+    /// The bucket, or the prefix of it. Takes the runtime that it is called in.
+    pub fn new(client: Client, name: impl Into<String>, prefix: &str) -> Self {
+        let prefix = prefix.trim_matches('/');
+        Self {
+            client,
+            name: name.into(),
+            prefix: if prefix.is_empty() {
+                String::new()
+            } else {
+                format!("{prefix}/")
+            },
+            expected_owner: None,
+            encryption: Encryption::default(),
+            runtime: Handle::current(),
+        }
+    }
+
+    /// Only works with the bucket while this account owns it.
+    #[must_use]
+    pub fn expected_owner(mut self, account: Option<String>) -> Self {
+        self.expected_owner = account;
+        self
+    }
+
+    /// Encrypts what is written that way.
+    #[must_use]
+    pub fn encryption(mut self, encryption: Encryption) -> Self {
+        self.encryption = encryption;
+        self
+    }
+
+    pub(crate) fn full_key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    pub(crate) fn sse(&self) -> (Option<ServerSideEncryption>, Option<String>) {
+        match &self.encryption {
+            Encryption::BucketDefault => (None, None),
+            Encryption::Kms { key_arn } => {
+                (Some(ServerSideEncryption::AwsKms), Some(key_arn.clone()))
+            }
+        }
+    }
+
+    fn listed(&self, object: Object) -> Option<ListedObject> {
+        // As in HTML forms, where a plus stands for a space.
+        let encoded = object.key?.replace('+', " ");
+        let key = percent_decode_str(&encoded).decode_utf8().ok()?;
+        let key = key.strip_prefix(&self.prefix)?.to_owned();
+        let modified = object
+            .last_modified
+            .map(|time| (time.secs(), time.subsec_nanos()));
+        Some(ListedObject {
+            key,
+            size: object.size.and_then(|size| u64::try_from(size).ok())?,
+            etag: object.e_tag.unwrap_or_default(),
+            last_modified: modified
+                .and_then(|(secs, nanos)| DateTime::<Utc>::from_timestamp(secs, nanos))
+                .unwrap_or_default(),
+        })
+    }
+}
+
+#[async_trait]
+impl ListObjects for Bucket {
+    async fn list_page(&self, prefix: &str, next: Option<&str>) -> Result<ListPage, StorageError> {
+        check_key("list", prefix)?;
+        let page = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.name)
+            .prefix(self.full_key(prefix))
+            // Keys may hold characters that XML can't.
+            .encoding_type(EncodingType::Url)
+            .set_continuation_token(next.map(str::to_owned))
+            .set_expected_bucket_owner(self.expected_owner.clone())
+            .send()
+            .await
+            .map_err(|error| storage_error("list", prefix, &error))?;
+        let incomplete = || StorageError {
+            operation: "list",
+            key: prefix.to_owned(),
+            problem: Problem::Permanent("the answer lacks a key or a size".to_owned()),
+            hint: None,
+        };
+        let objects = page.contents.unwrap_or_default().into_iter();
+        let objects: Option<Vec<ListedObject>> =
+            objects.map(|object| self.listed(object)).collect();
+        Ok(ListPage {
+            objects: objects.ok_or_else(incomplete)?,
+            next: page
+                .next_continuation_token
+                .filter(|_| page.is_truncated == Some(true)),
+        })
+    }
+}
+
+#[async_trait]
+impl OpenObject for Bucket {
+    async fn open(&self, key: &str, etag: &str) -> Result<Box<dyn Read + Send>, StorageError> {
+        check_key("read", key)?;
+        let reader = ObjectReader::open(self.clone(), key.to_owned(), etag.to_owned()).await?;
+        Ok(Box::new(reader))
+    }
+}
+
+#[async_trait]
+impl Records for Bucket {
+    async fn get(&self, key: &str) -> Result<Option<Record>, StorageError> {
+        check_key("read", key)?;
+        let got = self
+            .client
+            .get_object()
+            .bucket(&self.name)
+            .key(self.full_key(key))
+            .set_expected_bucket_owner(self.expected_owner.clone())
+            .send()
+            .await;
+        let object = match got {
+            Ok(object) => object,
+            Err(error) => {
+                let error = storage_error("read", key, &error);
+                return match error.problem {
+                    Problem::Gone => Ok(None),
+                    // Who may list only part of a bucket is denied what is not there. The listing
+                    // of that part tells which of the two it is.
+                    Problem::AccessDenied(_) if self.is_absent(key).await => Ok(None),
+                    _ => Err(error),
+                };
+            }
+        };
+        let etag = object.e_tag.unwrap_or_default();
+        let bytes = object.body.collect().await.map_err(|error| StorageError {
+            operation: "read",
+            key: key.to_owned(),
+            problem: Problem::Transient(error.to_string()),
+            hint: None,
+        })?;
+        Ok(Some(Record {
+            bytes: bytes.to_vec(),
+            etag,
+        }))
+    }
+
+    async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
+        self.put_object(key, bytes, None).await
+    }
+
+    async fn put_if(
+        &self,
+        key: &str,
+        bytes: Vec<u8>,
+        precondition: Precondition,
+    ) -> Result<Written, StorageError> {
+        match self.put_object(key, bytes, Some(precondition)).await {
+            Ok(()) => Ok(Written::Yes),
+            // An `If-Match` on an object that is gone answers "not found".
+            Err(error) if matches!(error.problem, Problem::Changed | Problem::Gone) => {
+                Ok(Written::PreconditionFailed)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        check_key("remove", key)?;
+        self.client
+            .delete_object()
+            .bucket(&self.name)
+            .key(self.full_key(key))
+            .set_expected_bucket_owner(self.expected_owner.clone())
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| storage_error("remove", key, &error))
+    }
+}
+
+impl Bucket {
+    async fn is_absent(&self, key: &str) -> bool {
+        match self.list_page(key, None).await {
+            Ok(page) => page.objects.iter().all(|object| object.key != key),
+            Err(_) => false,
+        }
+    }
+
+    pub(crate) async fn put_object(
+        &self,
+        key: &str,
+        bytes: Vec<u8>,
+        precondition: Option<Precondition>,
+    ) -> Result<(), StorageError> {
+        check_key("write", key)?;
+        let (encryption, kms_key) = self.sse();
+        let mut put = self
+            .client
+            .put_object()
+            .bucket(&self.name)
+            .key(self.full_key(key))
+            .set_expected_bucket_owner(self.expected_owner.clone())
+            .set_server_side_encryption(encryption)
+            .set_ssekms_key_id(kms_key)
+            .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+            .body(ByteStream::from(bytes));
+        put = match precondition {
+            None => put,
+            Some(Precondition::Absent) => put.if_none_match("*"),
+            Some(Precondition::Unchanged(etag)) => put.if_match(etag),
+        };
+        put.send()
+            .await
+            .map(drop)
+            .map_err(|error| storage_error("write", key, &error))
+    }
+}
+
+impl CreateObject for Bucket {
+    fn create(&self, key: &str) -> Result<Box<dyn StagedObject>, StorageError> {
+        check_key("write", key)?;
+        Ok(Box::new(MultipartUpload::new(self.clone(), key.to_owned())))
+    }
+}
+
+/// Refuses keys that a tool which takes them for paths would find elsewhere.
+fn check_key(operation: &'static str, key: &str) -> Result<(), StorageError> {
+    let mut parts = key.strip_suffix('/').unwrap_or(key).split('/');
+    if key.is_empty() || parts.all(|part| !matches!(part, "" | "." | "..")) {
+        return Ok(());
+    }
+    Err(StorageError {
+        operation,
+        key: key.to_owned(),
+        problem: Problem::Permanent("the key has an empty, `.` or `..` part".to_owned()),
+        hint: None,
+    })
+}

@@ -1,0 +1,259 @@
+//! The one place that decides what an error of the SDK means.
+
+use std::error::Error;
+
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use event_recovery_pipeline::{Problem, StorageError};
+
+/// Turns an error of the SDK into one of the pipeline: whether trying again can help, and what to do.
+pub(crate) fn storage_error<E>(
+    operation: &'static str,
+    key: &str,
+    error: &SdkError<E, HttpResponse>,
+) -> StorageError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let (problem, hint) = judge_sdk(operation, error);
+    StorageError {
+        operation,
+        key: key.to_owned(),
+        problem,
+        hint: hint.map(str::to_owned),
+    }
+}
+
+/// The error in a few words: its code, or its innermost cause.
+pub(crate) fn described<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let (problem, hint) = judge_sdk("reach", error);
+    match hint {
+        Some(hint) => format!("{problem}; hint: {hint}"),
+        None => problem.to_string(),
+    }
+}
+
+type Judgement = (Problem, Option<&'static str>);
+
+fn judge_sdk<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> Judgement
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let code = error
+        .as_service_error()
+        .and_then(ProvideErrorMetadata::code)
+        .unwrap_or_default();
+    let status = error
+        .raw_response()
+        .map(|response| response.status().as_u16());
+    match error {
+        SdkError::ServiceError(_) => {
+            let message = error
+                .as_service_error()
+                .and_then(ProvideErrorMetadata::message)
+                .unwrap_or_default();
+            judge(operation, code, status, message.contains("kms:"))
+        }
+        SdkError::ResponseError(_) => judge(operation, code, status, false),
+        SdkError::TimeoutError(_) => (Problem::Transient("it took too long".to_owned()), None),
+        _ => judge_unsent(error),
+    }
+}
+
+/// A request that got no answer: the connection, the credentials or the settings failed.
+fn judge_unsent(error: &(dyn Error + 'static)) -> Judgement {
+    let mut cause = error;
+    loop {
+        if let Some(refused) = cause.downcast_ref::<AssumeRoleError>() {
+            let code = refused.code().unwrap_or_default();
+            return match judge("assume", code, None, false) {
+                // An STS error without a code that is known may pass.
+                (Problem::Permanent(detail), _) => (Problem::Transient(detail), None),
+                judgement => judgement,
+            };
+        }
+        match cause.source() {
+            Some(inner) => cause = inner,
+            None => break,
+        }
+    }
+    let detail = cause.to_string();
+    for setting in ["region", "endpoint", "credential"] {
+        // Neither is there once a connection was tried, so the words are the SDK's own.
+        if detail.contains(&format!("no {setting}")) || detail.contains(&format!("{setting} must"))
+        {
+            let hint = "check region, endpoint and credentials";
+            return (Problem::Permanent(detail), Some(hint));
+        }
+    }
+    (Problem::Transient(detail), None)
+}
+
+/// What S3, STS and KMS mean by a code and a status ("Error responses" in the S3 API reference).
+fn judge(operation: &str, code: &str, status: Option<u16>, is_about_kms: bool) -> Judgement {
+    let permanent = |hint| (Problem::Permanent(code.to_owned()), Some(hint));
+    let transient = || (Problem::Transient(words(code, status)), None);
+    match (code, status) {
+        ("NoSuchKey" | "NotFound", _) => (Problem::Gone, None),
+        ("NoSuchBucket", _) => permanent("there is no such bucket: check its name and its region"),
+        (
+            "PermanentRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "IllegalLocationConstraintException",
+            _,
+        )
+        | (_, Some(301 | 307)) => {
+            permanent("the bucket is in another region: set the region of the source")
+        }
+        ("InvalidObjectState", _) => permanent(
+            "the object is in an archived storage class: have it restored, then run the same request with the same execution id again",
+        ),
+        ("KMS.DisabledException" | "KMS.NotFoundException" | "KMS.KMSInvalidStateException", _) => {
+            permanent("the KMS key of the bucket is disabled or gone: have its administrator look")
+        }
+        ("PreconditionFailed", _) | (_, Some(412)) => (
+            Problem::Changed,
+            Some("start a new run, which plans the object as it is now"),
+        ),
+        _ if is_passing(code) => transient(),
+        (_, Some(408 | 409 | 429 | 500..)) => transient(),
+        ("AccessDenied" | "AccessDeniedException" | "AllAccessDisabled" | "Forbidden", _)
+        | (_, Some(401 | 403)) => {
+            let operation = if is_about_kms { "decrypt" } else { operation };
+            let detail = words(code, status);
+            (
+                Problem::AccessDenied(detail),
+                Some(missing_permission(operation)),
+            )
+        }
+        _ => (Problem::Permanent(words(code, status)), None),
+    }
+}
+
+/// Throttling, faults of the service, and credentials that refresh on their own.
+fn is_passing(code: &str) -> bool {
+    matches!(
+        code,
+        "ExpiredToken"
+            | "ExpiredTokenException"
+            | "TokenRefreshRequired"
+            | "RequestTimeTooSkewed"
+            | "RequestExpired"
+            | "SlowDown"
+            | "Throttling"
+            | "ThrottlingException"
+            | "ThrottledException"
+            | "RequestThrottled"
+            | "RequestLimitExceeded"
+            | "TooManyRequestsException"
+            | "RequestTimeout"
+            | "InternalError"
+            | "ServiceUnavailable"
+            | "ConditionalRequestConflict"
+            | "OperationAborted"
+            | "KMS.ThrottlingException"
+    )
+}
+
+/// Which permission is missing on which side.
+fn missing_permission(operation: &str) -> &'static str {
+    match operation {
+        "list" => {
+            "allow `s3:ListBucket` on the bucket to the role that lists it, in the role's policy and, across accounts, in the bucket's"
+        }
+        "read" => {
+            "denied or gone: allow `s3:GetObject` on the object in the role's policy and, across accounts, in the bucket's, and `kms:Decrypt` on the bucket's key in the role's policy and in the key's"
+        }
+        "decrypt" => {
+            "allow `kms:Decrypt` (to write also `kms:GenerateDataKey`) on the bucket's key in the role's policy and in the key's"
+        }
+        "write" => {
+            "allow `s3:PutObject` and `s3:AbortMultipartUpload` on the destination, and `kms:GenerateDataKey` and `kms:Decrypt` on its key"
+        }
+        "remove" => "allow `s3:DeleteObject` on the run's `_SUCCESS` at the destination",
+        "assume" => {
+            "allow `sts:AssumeRole` on the role to whoever assumes it, and have the role's trust policy name that principal and the external id that is set"
+        }
+        _ => "allow the action to the role in use",
+    }
+}
+
+fn words(code: &str, status: Option<u16>) -> String {
+    match (code, status) {
+        ("", Some(status)) => format!("HTTP status {status}"),
+        ("", None) => "no answer that can be read".to_owned(),
+        (code, _) => code.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_says_whether_to_try_again_and_what_to_do() {
+        let rows = [
+            ("list denied", "list", "AccessDenied", 403, "s3:ListBucket"),
+            ("get denied", "read", "AccessDenied", 403, "s3:GetObject"),
+            ("put denied", "write", "AccessDenied", 403, "s3:PutObject"),
+            (
+                "delete denied",
+                "remove",
+                "AccessDenied",
+                403,
+                "s3:DeleteObject",
+            ),
+            (
+                "assume denied",
+                "assume",
+                "AccessDenied",
+                403,
+                "external id",
+            ),
+            ("archived", "read", "InvalidObjectState", 403, "archived"),
+            ("other region", "list", "PermanentRedirect", 301, "region"),
+            (
+                "other region, later",
+                "read",
+                "AuthorizationHeaderMalformed",
+                400,
+                "region",
+            ),
+            ("no bucket", "list", "NoSuchBucket", 404, "bucket"),
+            ("changed", "read", "PreconditionFailed", 412, "new run"),
+            ("key off", "read", "KMS.DisabledException", 400, "KMS key"),
+        ];
+        for (name, operation, code, status, hint) in rows {
+            let (problem, found) = judge(operation, code, Some(status), false);
+            assert!(!matches!(problem, Problem::Transient(_)), "{name}");
+            assert!(
+                found.unwrap_or_default().contains(hint),
+                "{name}: {found:?}"
+            );
+        }
+        let (_, decrypt) = judge("read", "AccessDenied", Some(403), true);
+        assert!(decrypt.unwrap_or_default().contains("kms:Decrypt"));
+        for (code, status) in [
+            ("SlowDown", 503),
+            ("", 503),
+            ("InternalError", 500),
+            ("", 502),
+            ("ExpiredToken", 400),
+            ("RequestTimeTooSkewed", 403),
+            ("ThrottlingException", 400),
+            ("ConditionalRequestConflict", 409),
+            ("", 429),
+        ] {
+            let (problem, _) = judge("read", code, Some(status), false);
+            assert!(matches!(problem, Problem::Transient(_)), "{code} {status}");
+        }
+        assert_eq!(
+            judge("read", "NoSuchKey", Some(404), false).0,
+            Problem::Gone
+        );
+    }
+}

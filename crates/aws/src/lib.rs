@@ -1,0 +1,39 @@
+//! The pipeline's storage, queues and notifications on AWS.
+//!
+//! This is the only crate that names the AWS SDK. A [`Bucket`] implements every storage trait of
+//! the pipeline, a [`Queue`] both queues; [`session`] and [`assume`] make the credentials that their
+//! clients use. [`Deployment`] is what the command line asks about a stack.
+
+mod bucket;
+mod deployment;
+mod failure;
+mod multipart;
+mod notification;
+mod object_reader;
+mod queues;
+mod session;
+
+pub use aws_config::SdkConfig;
+pub use bucket::{Bucket, Encryption};
+pub use deployment::{Deployment, DeploymentError, InvocationError};
+pub use notification::{Topic, TopicError};
+pub use queues::Queue;
+pub use session::{AssumedRole, SessionSettings, assume, session, source_session_policy};
+
+/// A client of S3. `path_style` for endpoints that have no name for each bucket.
+pub fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
+    // Emulators and private endpoints answer to one host name only.
+    let path_style = config.endpoint_url().is_some();
+    let settings = aws_sdk_s3::config::Builder::from(config).force_path_style(path_style);
+    aws_sdk_s3::Client::from_conf(settings.build())
+}
+
+/// A client of SQS.
+pub fn sqs_client(config: &SdkConfig) -> aws_sdk_sqs::Client {
+    aws_sdk_sqs::Client::new(config)
+}
+
+/// A client of SNS.
+pub fn sns_client(config: &SdkConfig) -> aws_sdk_sns::Client {
+    aws_sdk_sns::Client::new(config)
+}

@@ -1,0 +1,183 @@
+//! Writes an object of any size in parts; nothing is visible before the last one.
+
+use std::io::{self, Write};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use event_recovery_pipeline::{Problem, StagedObject, StorageError};
+
+use tokio::task::block_in_place;
+
+use crate::bucket::Bucket;
+use crate::failure::storage_error;
+
+/// Bytes of a part. S3 takes parts from 5 MiB on and at most 10,000 of them ("Amazon S3 multipart
+/// upload limits" in its user guide), so this is enough for objects up to 78 GiB.
+const PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long to wait until an upload is aborted.
+const ABORT_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// An object being written. Up to one part is held in memory and written with a single request if
+/// it is the only one.
+pub(crate) struct MultipartUpload {
+    bucket: Bucket,
+    key: String,
+    pending: Vec<u8>,
+    upload: Option<Upload>,
+}
+
+struct Upload {
+    id: String,
+    parts: Vec<CompletedPart>,
+}
+
+impl MultipartUpload {
+    pub(crate) fn new(bucket: Bucket, key: String) -> Self {
+        Self {
+            bucket,
+            key,
+            pending: Vec::new(),
+            upload: None,
+        }
+    }
+
+    async fn upload_pending(&mut self) -> Result<(), StorageError> {
+        if self.upload.is_none() {
+            self.upload = Some(self.begin().await?);
+        }
+        let Some(upload) = &mut self.upload else {
+            return Ok(());
+        };
+        let number = i32::try_from(upload.parts.len() + 1).unwrap_or(i32::MAX);
+        let part = self
+            .bucket
+            .client
+            .upload_part()
+            .bucket(&self.bucket.name)
+            .key(self.bucket.full_key(&self.key))
+            .upload_id(&upload.id)
+            .part_number(number)
+            .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+            .set_expected_bucket_owner(self.bucket.expected_owner.clone())
+            .body(ByteStream::from(std::mem::take(&mut self.pending)))
+            .send()
+            .await
+            .map_err(|error| storage_error("write", &self.key, &error))?;
+        upload.parts.push(
+            CompletedPart::builder()
+                .part_number(number)
+                .set_e_tag(part.e_tag)
+                .set_checksum_crc64_nvme(part.checksum_crc64_nvme)
+                .build(),
+        );
+        Ok(())
+    }
+
+    async fn begin(&self) -> Result<Upload, StorageError> {
+        let (encryption, kms_key) = self.bucket.sse();
+        let created = self
+            .bucket
+            .client
+            .create_multipart_upload()
+            .bucket(&self.bucket.name)
+            .key(self.bucket.full_key(&self.key))
+            .set_expected_bucket_owner(self.bucket.expected_owner.clone())
+            .set_server_side_encryption(encryption)
+            .set_ssekms_key_id(kms_key)
+            .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+            .checksum_type(ChecksumType::FullObject)
+            .send()
+            .await
+            .map_err(|error| storage_error("write", &self.key, &error))?;
+        let id = created.upload_id.ok_or_else(|| StorageError {
+            operation: "write",
+            key: self.key.clone(),
+            problem: Problem::Transient("the answer lacks an upload id".to_owned()),
+            hint: None,
+        })?;
+        Ok(Upload {
+            id,
+            parts: Vec::new(),
+        })
+    }
+
+    async fn complete(&mut self) -> Result<(), StorageError> {
+        if self.upload.is_none() {
+            let bytes = std::mem::take(&mut self.pending);
+            return self.bucket.put_object(&self.key, bytes, None).await;
+        }
+        if !self.pending.is_empty() {
+            self.upload_pending().await?;
+        }
+        let Some(upload) = &self.upload else {
+            return Ok(());
+        };
+        let parts = CompletedMultipartUpload::builder()
+            .set_parts(Some(upload.parts.clone()))
+            .build();
+        self.bucket
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.bucket.name)
+            .key(self.bucket.full_key(&self.key))
+            .upload_id(&upload.id)
+            .multipart_upload(parts)
+            .checksum_type(ChecksumType::FullObject)
+            .set_expected_bucket_owner(self.bucket.expected_owner.clone())
+            .send()
+            .await
+            .map_err(|error| storage_error("write", &self.key, &error))?;
+        self.upload = None;
+        Ok(())
+    }
+}
+
+impl Write for MultipartUpload {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len().min(PART_BYTES - self.pending.len());
+        self.pending.extend_from_slice(&bytes[..length]);
+        if self.pending.len() == PART_BYTES {
+            let runtime = self.bucket.runtime.clone();
+            block_in_place(|| runtime.block_on(self.upload_pending())).map_err(io::Error::other)?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl StagedObject for MultipartUpload {
+    fn commit(mut self: Box<Self>) -> Result<(), StorageError> {
+        let runtime = self.bucket.runtime.clone();
+        block_in_place(|| runtime.block_on(self.complete()))
+    }
+}
+
+impl Drop for MultipartUpload {
+    fn drop(&mut self) {
+        let Some(upload) = self.upload.take() else {
+            return;
+        };
+        let abort = self
+            .bucket
+            .client
+            .abort_multipart_upload()
+            .bucket(&self.bucket.name)
+            .key(self.bucket.full_key(&self.key))
+            .upload_id(upload.id)
+            .set_expected_bucket_owner(self.bucket.expected_owner.clone());
+        // Waited for without a runtime's help, since this one may be about to end. What can't be
+        // aborted now is removed by the bucket's rule for incomplete uploads.
+        let (ended, end) = mpsc::channel();
+        self.bucket.runtime.spawn(async move {
+            let aborted = abort.send().await.is_ok();
+            ended.send(aborted)
+        });
+        let _ = block_in_place(|| end.recv_timeout(ABORT_WAIT_MAX));
+    }
+}

@@ -1,0 +1,119 @@
+//! Reads an object as a stream, and goes on where a broken connection left it.
+
+use std::io::{self, Read};
+
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+use event_recovery_pipeline::{Problem, StorageError};
+
+use tokio::task::block_in_place;
+
+use crate::bucket::Bucket;
+use crate::failure::storage_error;
+
+/// How often one object's stream is opened again, without any progress in between.
+const RESUMES_MAX: u32 = 5;
+
+/// A blocking reader over an object's body; reads from threads that may block.
+pub(crate) struct ObjectReader {
+    bucket: Bucket,
+    key: String,
+    etag: String,
+    body: ByteStream,
+    /// Bytes of the object, if the first answer said so.
+    length: Option<u64>,
+    /// Bytes received so far.
+    position: u64,
+    chunk: Bytes,
+    resumes: u32,
+}
+
+impl ObjectReader {
+    pub(crate) async fn open(
+        bucket: Bucket,
+        key: String,
+        etag: String,
+    ) -> Result<Self, StorageError> {
+        let (body, length) = get(&bucket, &key, &etag, 0).await?;
+        Ok(Self {
+            bucket,
+            key,
+            etag,
+            body,
+            length,
+            position: 0,
+            chunk: Bytes::new(),
+            resumes: 0,
+        })
+    }
+
+    /// The next bytes; empty at the end.
+    async fn next_chunk(&mut self) -> Result<Bytes, StorageError> {
+        loop {
+            let problem = match self.body.try_next().await {
+                Ok(Some(chunk)) => {
+                    self.position += chunk.len() as u64;
+                    self.resumes = 0;
+                    return Ok(chunk);
+                }
+                Ok(None) if self.length.is_none_or(|length| self.position == length) => {
+                    return Ok(Bytes::new());
+                }
+                Ok(None) => "the stream ended early".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            if self.resumes == RESUMES_MAX {
+                return Err(self.error(Problem::Transient(problem)));
+            }
+            self.resumes += 1;
+            // With `If-Match`, so that it is still the same object that goes on here.
+            let (body, _) = get(&self.bucket, &self.key, &self.etag, self.position).await?;
+            self.body = body;
+        }
+    }
+
+    fn error(&self, problem: Problem) -> StorageError {
+        StorageError {
+            operation: "read",
+            key: self.key.clone(),
+            problem,
+            hint: None,
+        }
+    }
+}
+
+async fn get(
+    bucket: &Bucket,
+    key: &str,
+    etag: &str,
+    position: u64,
+) -> Result<(ByteStream, Option<u64>), StorageError> {
+    let object = bucket
+        .client
+        .get_object()
+        .bucket(&bucket.name)
+        .key(bucket.full_key(key))
+        .if_match(etag)
+        .set_range((position > 0).then(|| format!("bytes={position}-")))
+        .set_expected_bucket_owner(bucket.expected_owner.clone())
+        .send()
+        .await
+        .map_err(|error| storage_error("read", key, &error))?;
+    let length = object
+        .content_length
+        .and_then(|length| u64::try_from(length).ok());
+    Ok((object.body, length))
+}
+
+impl Read for ObjectReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.chunk.is_empty() {
+            let runtime = self.bucket.runtime.clone();
+            self.chunk =
+                block_in_place(|| runtime.block_on(self.next_chunk())).map_err(io::Error::other)?;
+        }
+        let length = buffer.len().min(self.chunk.len());
+        buffer[..length].copy_from_slice(&self.chunk.split_to(length));
+        Ok(length)
+    }
+}

@@ -1,0 +1,204 @@
+//! The task queue and the audit queue on SQS.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::SdkError;
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use event_recovery_pipeline::{AuditCall, CallAuditor, QueueError, SendTasks, Task};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+
+use crate::failure::described;
+
+/// Messages of one request ("SendMessageBatch" in the SQS API reference).
+const BATCH_MESSAGES_MAX: usize = 10;
+/// Bytes of one request. SQS takes 1 MiB by now; emulators and older endpoints a quarter of it.
+const BATCH_BYTES_MAX: usize = 256 * 1024;
+/// Requests at the same time.
+const BATCHES_AT_ONCE: usize = 16;
+/// How often the entries that a batch failed with are sent again.
+const ATTEMPTS_MAX: u32 = 6;
+/// Wait before the second attempt; doubled for each further one.
+const RETRY_WAIT: Duration = Duration::from_millis(100);
+/// The longest time a message can stay invisible ("Amazon SQS message quotas").
+const VISIBILITY_SECS_MAX: u32 = 12 * 60 * 60;
+
+/// A queue on SQS.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    client: Client,
+    url: String,
+}
+
+impl Queue {
+    /// The queue with this URL.
+    pub fn new(client: Client, url: impl Into<String>) -> Self {
+        Self {
+            client,
+            url: url.into(),
+        }
+    }
+
+    /// Hides a received message for so many seconds from now.
+    ///
+    /// # Errors
+    ///
+    /// SQS's; the message then becomes visible as it would have.
+    pub async fn hide(&self, receipt_handle: &str, secs: u32) -> Result<(), QueueError> {
+        let secs = secs.min(VISIBILITY_SECS_MAX);
+        self.client
+            .change_message_visibility()
+            .queue_url(&self.url)
+            .receipt_handle(receipt_handle)
+            .visibility_timeout(i32::try_from(secs).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| self.error(1, &error))
+    }
+
+    fn error<E>(&self, tasks: usize, error: &SdkError<E>) -> QueueError
+    where
+        E: aws_sdk_sqs::error::ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        QueueError {
+            tasks,
+            problem: format!("{} (queue `{}`)", described(error), self.url),
+        }
+    }
+
+    async fn send_batch(&self, bodies: &[String]) -> Result<(), QueueError> {
+        let mut open: Vec<&String> = bodies.iter().collect();
+        let mut problem = String::new();
+        let mut wait = RETRY_WAIT;
+        for attempt in 0..ATTEMPTS_MAX {
+            if attempt > 0 {
+                tokio::time::sleep(wait).await;
+                wait *= 2;
+            }
+            let failed = self.send_entries(&open).await?;
+            if failed.is_empty() {
+                return Ok(());
+            }
+            let is_final = failed.iter().any(|failure| failure.sender_fault);
+            problem = failed[0].code.clone();
+            // Only those that were not taken are sent again.
+            open = failed
+                .iter()
+                .filter_map(|failure| failure.id.parse::<usize>().ok())
+                .filter_map(|index| open.get(index).copied())
+                .collect();
+            if is_final || open.is_empty() {
+                break;
+            }
+        }
+        Err(QueueError {
+            tasks: open.len().max(1),
+            problem: format!("{problem} (queue `{}`)", self.url),
+        })
+    }
+
+    async fn send_entries(
+        &self,
+        bodies: &[&String],
+    ) -> Result<Vec<aws_sdk_sqs::types::BatchResultErrorEntry>, QueueError> {
+        let entries: Result<Vec<_>, _> = bodies
+            .iter()
+            .enumerate()
+            .map(|(index, body)| {
+                SendMessageBatchRequestEntry::builder()
+                    .id(index.to_string())
+                    .message_body(body.as_str())
+                    .build()
+            })
+            .collect();
+        let entries = entries.map_err(|error| QueueError {
+            tasks: bodies.len(),
+            problem: error.to_string(),
+        })?;
+        let sent = self
+            .client
+            .send_message_batch()
+            .queue_url(&self.url)
+            .set_entries(Some(entries))
+            .send()
+            .await
+            .map_err(|error| self.error(bodies.len(), &error))?;
+        Ok(sent.failed)
+    }
+}
+
+#[async_trait]
+impl SendTasks for Queue {
+    async fn send(&self, tasks: Vec<Task>) -> Result<(), QueueError> {
+        let bodies: Result<Vec<String>, QueueError> = tasks.iter().map(body).collect();
+        stream::iter(batches(bodies?))
+            .map(|batch| async move { self.send_batch(&batch).await })
+            .buffer_unordered(BATCHES_AT_ONCE)
+            .try_collect()
+            .await
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl CallAuditor for Queue {
+    async fn call(&self, call: &AuditCall) -> Result<(), QueueError> {
+        self.send_batch(&[body(call)?]).await
+    }
+}
+
+fn body(message: &impl Serialize) -> Result<String, QueueError> {
+    serde_json::to_string(message).map_err(|error| QueueError {
+        tasks: 1,
+        problem: error.to_string(),
+    })
+}
+
+/// The messages in batches that SQS takes.
+fn batches(bodies: Vec<String>) -> Vec<Vec<String>> {
+    let mut batches: Vec<Vec<String>> = Vec::new();
+    let mut batch_bytes = 0;
+    for body in bodies {
+        match batches.last_mut() {
+            Some(batch)
+                if batch.len() < BATCH_MESSAGES_MAX
+                    && batch_bytes + body.len() <= BATCH_BYTES_MAX =>
+            {
+                batch_bytes += body.len();
+                batch.push(body);
+            }
+            _ => {
+                batch_bytes = body.len();
+                batches.push(vec![body]);
+            }
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_keep_to_the_queues_limits_and_lose_nothing() {
+        let sizes = [1, 200_000, 70_000, 300_000, 1, 1];
+        let bodies: Vec<String> = sizes.iter().map(|size| "x".repeat(*size)).collect();
+        let batched: Vec<Vec<usize>> = batches(bodies)
+            .iter()
+            .map(|batch| batch.iter().map(String::len).collect())
+            .collect();
+        let expected: [&[usize]; 3] = [&[1, 200_000], &[70_000], &[300_000]];
+        assert_eq!(batched[..3], expected);
+        assert_eq!(batched[3], [1, 1]);
+        let many = batches(vec![String::new(); 25]);
+        let lengths: Vec<usize> = many.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [10, 10, 5]);
+    }
+}

@@ -1,0 +1,101 @@
+//! Credentials and clients: one session for each role and region.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_s3::config::SharedCredentialsProvider;
+use serde_json::json;
+
+/// What CloudTrail shows as the session's name on the platform's side.
+const SESSION_NAME: &str = "event-recovery";
+/// The longest session that role chaining allows ("Role chaining" in the IAM user guide).
+const SESSION_SECS: Duration = Duration::from_secs(3600);
+/// How often the SDK sends a request before it is the caller's turn.
+const REQUEST_ATTEMPTS_MAX: u32 = 5;
+/// How long the answer to one request may take to begin. A part of 8 MiB needs 1.1 Mbit/s.
+const ATTEMPT_SECS_MAX: Duration = Duration::from_secs(60);
+
+/// How AWS is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionSettings {
+    /// The region, or that of the environment.
+    pub region: Option<String>,
+    /// Another endpoint, for emulators.
+    pub endpoint_url: Option<String>,
+}
+
+/// A role to assume.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AssumedRole {
+    /// Its ARN.
+    pub role_arn: String,
+    /// What its trust policy asks for.
+    pub external_id: Option<String>,
+    /// A policy that narrows the session, as JSON.
+    pub session_policy: Option<String>,
+}
+
+/// A session with the credentials of the environment.
+pub async fn session(settings: &SessionSettings) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::standard().with_max_attempts(REQUEST_ATTEMPTS_MAX))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .operation_attempt_timeout(ATTEMPT_SECS_MAX)
+                .build(),
+        );
+    if let Some(region) = &settings.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(endpoint_url) = &settings.endpoint_url {
+        loader = loader.endpoint_url(endpoint_url);
+    }
+    loader.load().await
+}
+
+/// A session with the last of the roles, each assumed through the one before, for requests to
+/// `region`. It lasts one hour and refreshes on its own.
+pub async fn assume(base: &SdkConfig, roles: &[AssumedRole], region: Option<&str>) -> SdkConfig {
+    let mut config = base.clone();
+    for role in roles {
+        let mut provider = AssumeRoleProvider::builder(&role.role_arn)
+            .session_name(SESSION_NAME)
+            .session_length(SESSION_SECS)
+            .configure(&config);
+        if let Some(external_id) = &role.external_id {
+            provider = provider.external_id(external_id);
+        }
+        if let Some(policy) = &role.session_policy {
+            provider = provider.policy(policy);
+        }
+        let credentials = SharedCredentialsProvider::new(provider.build().await);
+        config = config
+            .into_builder()
+            .credentials_provider(credentials)
+            .build();
+    }
+    match region {
+        Some(region) => config
+            .into_builder()
+            .region(Region::new(region.to_owned()))
+            .build(),
+        None => config,
+    }
+}
+
+/// What a session that reads backups may do, whatever its role may: list and read them.
+pub fn source_session_policy(bucket: &str, kms_key_arn: Option<&str>) -> String {
+    // The partition is not known here, and a session policy can only narrow.
+    let mut statements = vec![
+        json!({"Effect": "Allow", "Action": "s3:ListBucket", "Resource": format!("arn:*:s3:::{bucket}"),
+            "Condition": {"StringLike": {"s3:prefix": "main_stream/*"}}}),
+        json!({"Effect": "Allow", "Action": "s3:GetObject",
+            "Resource": format!("arn:*:s3:::{bucket}/main_stream/*")}),
+    ];
+    statements.push(json!({"Effect": "Allow", "Action": "kms:Decrypt",
+        "Resource": kms_key_arn.unwrap_or("*")}));
+    json!({"Version": "2012-10-17", "Statement": statements}).to_string()
+}

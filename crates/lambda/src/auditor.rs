@@ -1,0 +1,247 @@
+//! The auditor as a function: waits until a run is finished or overdue, audits it and says so.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use chrono::Utc;
+use event_recovery_aws::{Topic, TopicError};
+use event_recovery_pipeline::{
+    AUDIT_CALL_VERSION, AuditCall, AuditError, Audited, Destination, Ledger, LedgerError, Report,
+    Verdict, audit_when_finished, end_call, is_ended,
+};
+use lambda_runtime::{Error, LambdaEvent, tracing};
+use serde_json::{Value, json};
+
+use crate::clients::Clients;
+use crate::messages::{HideMessage, doubled, failures, hide, receive_count};
+use crate::metrics::{LogLine, Unit};
+use crate::settings::{DestinationSettings, Settings, SettingsError};
+
+/// The longest time between two looks at a run, in seconds.
+const LOOK_SECS_MAX: u32 = 300;
+/// Most unrecovered objects that a notification names; the report names more.
+const UNRECOVERED_NAMED_MAX: usize = 20;
+
+/// Tells people how a run ended.
+#[async_trait]
+pub trait Notify: Send + Sync {
+    /// Sends one notification.
+    async fn notify(&self, subject: &str, message: &str) -> Result<(), TopicError>;
+}
+
+#[async_trait]
+impl Notify for Topic {
+    async fn notify(&self, subject: &str, message: &str) -> Result<(), TopicError> {
+        self.publish(subject, message).await
+    }
+}
+
+/// The auditor.
+pub struct AuditorFunction {
+    destination: Arc<dyn Destination>,
+    messages: Arc<dyn HideMessage>,
+    people: Arc<dyn Notify>,
+    place: DestinationSettings,
+    look_secs: u32,
+    stack: String,
+}
+
+/// What became of a call.
+enum Answered {
+    /// The call has ended.
+    Yes,
+    /// It must be looked at again after so many seconds.
+    Later(u32),
+}
+
+/// Why a call could not be looked at.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+}
+
+impl AuditorFunction {
+    /// Reads the settings and builds the clients.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the settings.
+    pub async fn new(mut settings: Settings) -> Result<Self, SettingsError> {
+        let place = settings.destination();
+        let queue = settings.required("AUDIT_QUEUE_URL");
+        let topic = settings.required("NOTIFICATION_TOPIC_ARN");
+        let look_secs = settings.number_u32("AUDIT_MIN_VISIBILITY_SECS", 15, (1, LOOK_SECS_MAX));
+        let stack = settings.optional("STACK_NAME").unwrap_or_default();
+        let all = (|| Some((place?, queue?, topic?, look_secs?)))();
+        let (place, queue, topic, look_secs) = settings.checked(all)?;
+        let clients = Clients::new().await;
+        Ok(Self {
+            destination: Arc::new(clients.destination(&place)),
+            messages: Arc::new(clients.queue(queue)),
+            people: Arc::new(clients.topic(topic)),
+            place,
+            look_secs,
+            stack,
+        })
+    }
+
+    /// Looks at the run of each call. A call stays in the queue until its run is audited.
+    ///
+    /// # Errors
+    ///
+    /// None: what is not ended is named in the answer.
+    pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+        let mut open = Vec::new();
+        for message in &event.payload.records {
+            let wait_secs = match self.look(message).await {
+                Answered::Yes => continue,
+                Answered::Later(secs) => secs,
+            };
+            hide(&*self.messages, message, wait_secs).await;
+            open.extend(message.message_id.clone());
+        }
+        Ok(failures(open))
+    }
+
+    async fn look(&self, message: &SqsMessage) -> Answered {
+        let wait_secs = doubled(self.look_secs, receive_count(message), LOOK_SECS_MAX);
+        let body = message.body.as_deref().unwrap_or_default();
+        let call = match serde_json::from_str::<AuditCall>(body) {
+            Ok(call) if call.version <= AUDIT_CALL_VERSION => call,
+            Ok(call) => {
+                tracing::error!(version = call.version, "the call is of a newer version");
+                return Answered::Later(LOOK_SECS_MAX);
+            }
+            Err(error) => {
+                let (line, column) = (error.line(), error.column());
+                tracing::error!(line, column, "the message holds no call of the auditor");
+                return Answered::Later(LOOK_SECS_MAX);
+            }
+        };
+        match self.answer(&call).await {
+            Ok(true) => Answered::Yes,
+            Ok(false) => Answered::Later(wait_secs),
+            Err(error) => {
+                let execution_id = call.execution_id.as_str();
+                tracing::error!(%error, execution_id, "the run could not be audited yet");
+                Answered::Later(wait_secs)
+            }
+        }
+    }
+
+    /// Whether the call has ended.
+    async fn answer(&self, call: &AuditCall) -> Result<bool, Failure> {
+        let destination = &*self.destination;
+        if is_ended(destination, call).await? {
+            return Ok(true);
+        }
+        let (id, now) = (&call.execution_id, Utc::now());
+        match audit_when_finished(destination, id, call.deadline, now).await {
+            Ok(Audited::Waiting { receipts, planned }) => {
+                let execution_id = id.as_str();
+                tracing::info!(execution_id, receipts, planned, "the run goes on");
+                return Ok(false);
+            }
+            Ok(Audited::Finished { report, is_overdue }) => {
+                self.tell(&report, is_overdue).await?;
+            }
+            Err(error) if is_passing(&error) && now < call.deadline => return Err(error.into()),
+            Err(error) => self.tell_failure(call, &error).await?,
+        }
+        end_call(destination, call, Utc::now()).await?;
+        Ok(true)
+    }
+
+    async fn tell(&self, report: &Report, is_overdue: bool) -> Result<(), Failure> {
+        let ledger = Ledger::new(report.execution_id.clone());
+        let verdict = report.verdict.as_str();
+        let named: Vec<Value> = report
+            .unrecovered
+            .iter()
+            .take(UNRECOVERED_NAMED_MAX)
+            .map(|object| json!(object))
+            .collect();
+        let message = json!({
+            "verdict": verdict,
+            "execution_id": report.execution_id,
+            "reasons": report.reasons,
+            "overdue": is_overdue,
+            "objects": report.objects,
+            "events": report.events,
+            "bytes": report.bytes,
+            "rejected_fragments": report.rejected_fragments,
+            "unrecovered": named,
+            "output": self.place.place(&ledger.output_prefix()),
+            "report": self.place.place(&ledger.report_key()),
+        });
+        let subject = format!("event-recovery {verdict}: {}", report.execution_id);
+        self.people.notify(&subject, &pretty(&message)).await?;
+        let duration_secs = report.times.duration_millis / 1000;
+        let counted = |is: bool| u64::from(is);
+        LogLine::new("run audited")
+            .field("execution_id", report.execution_id.as_str())
+            .field("verdict", verdict)
+            .field("reasons", report.reasons.clone())
+            .field("objects", json!(report.objects))
+            .field("events", json!(report.events))
+            .metric(
+                "RunsComplete",
+                Unit::Count,
+                counted(report.verdict == Verdict::Complete),
+            )
+            .metric(
+                "RunsNeedLook",
+                Unit::Count,
+                counted(report.verdict == Verdict::NeedsLook),
+            )
+            .metric(
+                "RunsIncomplete",
+                Unit::Count,
+                counted(report.verdict == Verdict::Incomplete),
+            )
+            .metric("RunsOverdue", Unit::Count, counted(is_overdue))
+            .metric("RunDurationSecs", Unit::Seconds, duration_secs)
+            .write(&self.stack);
+        Ok(())
+    }
+
+    /// A run that can't be audited is incomplete: nothing proves that it is not.
+    async fn tell_failure(&self, call: &AuditCall, error: &AuditError) -> Result<(), Failure> {
+        let verdict = Verdict::Incomplete.as_str();
+        let ledger = Ledger::new(call.execution_id.clone());
+        let reason = format!("it could not be audited: {error}");
+        let message = json!({
+            "verdict": verdict,
+            "execution_id": call.execution_id,
+            "reasons": [reason],
+            "ledger": self.place.place(&format!("{}/", ledger.folder())),
+        });
+        let subject = format!("event-recovery {verdict}: {}", call.execution_id);
+        self.people.notify(&subject, &pretty(&message)).await?;
+        LogLine::new("run not audited")
+            .field("execution_id", call.execution_id.as_str())
+            .field("error", error.to_string())
+            .metric("RunsIncomplete", Unit::Count, 1)
+            .write(&self.stack);
+        Ok(())
+    }
+}
+
+fn is_passing(error: &AuditError) -> bool {
+    match error {
+        AuditError::Storage(error) | AuditError::Ledger(LedgerError::Storage(error)) => {
+            error.is_transient()
+        }
+        _ => false,
+    }
+}
+
+fn pretty(message: &Value) -> String {
+    serde_json::to_string_pretty(message).unwrap_or_else(|_| message.to_string())
+}

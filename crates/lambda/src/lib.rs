@@ -1,0 +1,20 @@
+//! The planner, the worker and the auditor as functions of AWS Lambda.
+//!
+//! Each function reads its [`settings`](crate::settings::Settings) once, builds its clients once and
+//! then handles one event after the other with the same `plan`, `work` and `audit` as the command
+//! line. What is here is what Lambda adds: events and answers, the time that is left, partial
+//! failures of a batch, log lines and metrics.
+
+mod auditor;
+mod clients;
+mod messages;
+mod metrics;
+mod planner;
+mod settings;
+mod worker;
+
+pub use auditor::{AuditorFunction, Notify};
+pub use messages::HideMessage;
+pub use planner::PlannerFunction;
+pub use settings::{Settings, SettingsError};
+pub use worker::WorkerFunction;

@@ -1,0 +1,286 @@
+//! The worker as a function: recovers the objects of a batch of tasks.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use chrono::Utc;
+use event_recovery_pipeline::{
+    CallAuditor, Delivery, Receipt, State, Task, TransformLimits, Unobserved, WorkError, Worker,
+};
+use lambda_runtime::{Error, LambdaEvent, tracing};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::clients::Clients;
+use crate::messages::{HideMessage, doubled, failures, hide, receive_count};
+use crate::metrics::{LogLine, Unit};
+use crate::settings::{Settings, SettingsError};
+
+/// What one task may take of the function's memory: 73 MiB were measured for Parquet (see
+/// `make memory`), and as much again for parts of uploads and what the allocator keeps.
+const TASK_MEMORY_MB: u32 = 160;
+/// What the function itself takes of its memory.
+const FUNCTION_MEMORY_MB: u32 = 64;
+/// A task is not begun with less time left than this, in seconds, or a fifth of the timeout if
+/// that is less.
+const TASK_TIME_LEAST: Duration = Duration::from_secs(60);
+/// A task received more often than this is tried alone, after all others of its batch: whatever
+/// killed its workers then kills nobody else's task.
+const SUSPECT_RECEIVES: u32 = 3;
+/// How long a task waits after its first passing failure, in seconds; doubled for each further one.
+const RETRY_SECS: u32 = 30;
+const RETRY_SECS_MAX: u32 = 900;
+
+/// The worker.
+pub struct WorkerFunction {
+    worker: Arc<Worker>,
+    messages: Arc<dyn HideMessage>,
+    deliveries_max: u32,
+    concurrency: usize,
+    stack: String,
+}
+
+/// A message and the task in it.
+struct Received {
+    message: SqsMessage,
+    message_id: String,
+    task: Task,
+}
+
+impl WorkerFunction {
+    /// Reads the settings and builds the clients.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the settings.
+    pub async fn new(mut settings: Settings) -> Result<Self, SettingsError> {
+        let org_id = settings.org_id();
+        let source = settings.source(org_id.as_ref());
+        let destination = settings.destination();
+        let tasks = settings.required("TASK_QUEUE_URL");
+        let audits = settings.required("AUDIT_QUEUE_URL");
+        let deliveries_max = settings.number_u32("TASK_DELIVERIES_MAX", 10, (1, 1000));
+        let memory = settings.number_u32("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 1769, (128, 10_240));
+        let stack = settings.optional("STACK_NAME").unwrap_or_default();
+        let all = (|| {
+            let numbers = (deliveries_max?, memory?);
+            Some((org_id?, source?, destination?, tasks?, audits?, numbers))
+        })();
+        let (org_id, source, destination, tasks, audits, numbers) = settings.checked(all)?;
+        let (deliveries_max, memory_mb) = numbers;
+        let clients = Clients::new().await;
+        let audits: Arc<dyn CallAuditor> = Arc::new(clients.queue(audits));
+        let worker = Worker {
+            source: Arc::new(clients.source(&source).await),
+            destination: Arc::new(clients.destination(&destination)),
+            org_id,
+            auditor: Some(audits),
+            limits: TransformLimits::default(),
+            observer: Arc::new(Unobserved),
+        };
+        let messages = Arc::new(clients.queue(tasks));
+        Ok(Self::with(
+            worker,
+            messages,
+            deliveries_max,
+            memory_mb,
+            stack,
+        ))
+    }
+
+    /// A function around this worker, with so much memory.
+    pub fn with(
+        worker: Worker,
+        messages: Arc<dyn HideMessage>,
+        deliveries_max: u32,
+        memory_mb: u32,
+        stack: String,
+    ) -> Self {
+        let concurrency = memory_mb.saturating_sub(FUNCTION_MEMORY_MB) / TASK_MEMORY_MB;
+        Self {
+            worker: Arc::new(worker),
+            messages,
+            deliveries_max,
+            concurrency: concurrency.max(1) as usize,
+            stack,
+        }
+    }
+
+    /// Recovers the objects of the batch. Every message counts as failed until its task has a
+    /// receipt that says done or failed.
+    ///
+    /// # Errors
+    ///
+    /// None: what fails is named in the answer.
+    pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+        let (event, context) = event.into_parts();
+        let left = context
+            .deadline()
+            .duration_since(SystemTime::now())
+            .unwrap_or_default();
+        let deadline = Instant::now() + left;
+        let reserve = TASK_TIME_LEAST.min(left / 5);
+        let mut failed: BTreeSet<String> = event
+            .records
+            .iter()
+            .filter_map(|message| message.message_id.clone())
+            .collect();
+        let (suspects, others): (Vec<_>, Vec<_>) = read(event.records)
+            .into_iter()
+            .partition(|received| receive_count(&received.message) > SUSPECT_RECEIVES);
+        for received in suspects.iter().chain(&others) {
+            self.announce_last(received, left).await;
+        }
+        let done = self
+            .work_all(others, self.concurrency, deadline - reserve)
+            .await;
+        failed.retain(|id| !done.contains(id));
+        let done = self.work_all(suspects, 1, deadline - reserve).await;
+        failed.retain(|id| !done.contains(id));
+        Ok(failures(failed))
+    }
+
+    /// Says of a task on its last delivery that it is about to be tried, before any other task of
+    /// the batch can take the function down with it.
+    async fn announce_last(&self, received: &Received, left: Duration) {
+        let delivery = self.delivery(&received.message, left);
+        if !delivery.is_last() {
+            return;
+        }
+        if let Err(error) = self.worker.announce(&received.task, delivery).await {
+            let key = received.task.key.as_str();
+            tracing::warn!(%error, key, "the last attempt could not be announced");
+        }
+    }
+
+    /// Works on the tasks, so many at a time, as long as there is time to begin one. Returns the
+    /// ids of the messages that the queue may forget.
+    async fn work_all(
+        &self,
+        tasks: Vec<Received>,
+        concurrency: usize,
+        begin_until: Instant,
+    ) -> BTreeSet<String> {
+        let slots = Arc::new(Semaphore::new(concurrency));
+        let mut attempts = JoinSet::new();
+        for received in tasks {
+            let (worker, slots) = (Arc::clone(&self.worker), Arc::clone(&slots));
+            let reserve = begin_until.saturating_duration_since(Instant::now());
+            let delivery = self.delivery(&received.message, reserve + TASK_TIME_LEAST);
+            attempts.spawn(async move {
+                let Ok(_slot) = slots.acquire().await else {
+                    return (received, None);
+                };
+                if Instant::now() >= begin_until {
+                    return (received, None);
+                }
+                let began = Instant::now();
+                let ended = worker.work(&received.task, delivery).await;
+                (received, Some((ended, began.elapsed())))
+            });
+        }
+        let mut forgotten = BTreeSet::new();
+        while let Some(attempt) = attempts.join_next().await {
+            match attempt {
+                Ok((received, Some((Ok(receipt), took)))) => {
+                    self.log_receipt(&received, &receipt, took);
+                    forgotten.insert(received.message_id);
+                }
+                Ok((received, Some((Err(error), took)))) => {
+                    self.retry_later(&received, &error, took).await;
+                }
+                Ok((received, None)) => {
+                    let key = received.task.key.as_str();
+                    tracing::warn!(key, "not begun, since the function's time is nearly up");
+                    hide(&*self.messages, &received.message, 0).await;
+                }
+                // Its message stays among the failed.
+                Err(error) => tracing::error!(%error, "a task died"),
+            }
+        }
+        forgotten
+    }
+
+    fn delivery(&self, message: &SqsMessage, left: Duration) -> Delivery {
+        Delivery {
+            number: receive_count(message),
+            deliveries_max: self.deliveries_max,
+            now: Utc::now(),
+            attempt_secs_max: u32::try_from(left.as_secs()).unwrap_or(u32::MAX).min(900),
+        }
+    }
+
+    async fn retry_later(&self, received: &Received, error: &WorkError, took: Duration) {
+        let receives = receive_count(&received.message);
+        let wait_secs = doubled(RETRY_SECS, receives, RETRY_SECS_MAX);
+        LogLine::new("task not done, it comes again")
+            .field("execution_id", received.task.execution_id.as_str())
+            .field("key", received.task.key.as_str())
+            .field("receives", receives)
+            .field("error", error.to_string())
+            .field("wait_secs", wait_secs)
+            .metric("TaskRetries", Unit::Count, 1)
+            .metric("TaskDurationMillis", Unit::Milliseconds, millis(took))
+            .write(&self.stack);
+        hide(&*self.messages, &received.message, wait_secs).await;
+    }
+
+    fn log_receipt(&self, received: &Received, receipt: &Receipt, took: Duration) {
+        let line = LogLine::new("task ended")
+            .field("execution_id", received.task.execution_id.as_str())
+            .field("key", receipt.key.as_str())
+            .field("task_id", receipt.task_id().as_str())
+            .field("attempts", receipt.attempts)
+            .metric("TaskDurationMillis", Unit::Milliseconds, millis(took));
+        let line = match &receipt.state {
+            State::Done(done) => {
+                let written: u64 = done.outputs.iter().map(|output| output.size).sum();
+                let counts = &done.counts;
+                line.field("state", "done")
+                    .field("events_found", counts.events.found)
+                    .field("files", done.outputs.len())
+                    .metric("TasksDone", Unit::Count, 1)
+                    .metric("EventsWritten", Unit::Count, counts.events.written)
+                    .metric("RejectedFragments", Unit::Count, counts.rejected_fragments)
+                    .metric("BytesRead", Unit::Bytes, counts.bytes.read)
+                    .metric("BytesWritten", Unit::Bytes, written)
+            }
+            State::Failed { reason, hint } => line
+                .field("state", "failed")
+                .field("reason", reason.as_str())
+                .field("hint", hint.as_deref())
+                .metric("TasksFailed", Unit::Count, 1),
+            State::Attempting { .. } | State::Queued { .. } => line.field("state", "open"),
+        };
+        line.write(&self.stack);
+    }
+}
+
+fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The messages that hold a task. The others stay in the queue, and end as dead letters.
+fn read(messages: Vec<SqsMessage>) -> Vec<Received> {
+    messages
+        .into_iter()
+        .filter_map(|message| {
+            let message_id = message.message_id.clone()?;
+            let body = message.body.as_deref().unwrap_or_default();
+            match serde_json::from_str::<Task>(body) {
+                Ok(task) => Some(Received {
+                    message,
+                    message_id,
+                    task,
+                }),
+                Err(error) => {
+                    let (line, column) = (error.line(), error.column());
+                    tracing::error!(message_id, line, column, "the message holds no task");
+                    None
+                }
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,11 @@
+//! The worker as an AWS Lambda function: reads the environment, builds the clients and hands over.
+
+use event_recovery_lambda::{Settings, WorkerFunction};
+use lambda_runtime::{Error, run, service_fn, tracing};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    tracing::init_default_subscriber();
+    let worker = WorkerFunction::new(Settings::from_environment()).await?;
+    run(service_fn(|event| worker.handle(event))).await
+}
