@@ -8,7 +8,11 @@ BINARY := target/release/event-recovery
 DEMO := target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint bench memory
+.PHONY: help demo test check fmt lint bench memory build validate deploy invoke-local e2e
+
+# SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
+TOOLS := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
+ARCHITECTURE ?= x86_64
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -24,13 +28,31 @@ demo: ## build, make a sample backup, recover it to Parquet and show the result
 	@find $(DEMO)/recovered/execution_id=demo -name '*.parquet' | sort | head -n 3
 	@echo "...: in all `find $(DEMO)/recovered/execution_id=demo -name '*.parquet' | wc -l` Parquet files"
 
-test: $(VENV)/installed ## run all tests, after installing what they need
+test: $(VENV)/installed ## run all tests but those of the whole stack, after installing what they need
 	$(CARGO) test --workspace --locked --quiet
 
-$(VENV)/installed: tests/requirements.txt
+e2e: $(VENV)/installed ## build and deploy the stack into an emulator, and test it from end to end
+	$(TOOLS) $(VENV)/bin/python tests/e2e/e2e.py $(SCENARIOS)
+
+$(VENV)/installed: tests/requirements.txt infra/requirements.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement tests/requirements.txt --requirement infra/requirements.txt
 	touch $@
+
+build: $(VENV)/installed ## build the functions with SAM, into .aws-sam/
+	$(TOOLS) sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+
+validate: $(VENV)/installed ## check the template with SAM, cfn-lint and checkov
+	$(TOOLS) sam validate --lint --region us-east-1
+	$(VENV)/bin/cfn-lint template.yaml
+	$(VENV)/bin/checkov --skip-download --quiet --compact --config-file .checkov.yaml --file template.yaml
+
+deploy: build ## deploy the stack to AWS, asking for what is not in samconfig.toml
+	$(TOOLS) sam deploy --guided
+
+invoke-local: build ## run each function with each payload of infra/events in a container (needs Docker)
+	$(TOOLS) scripts/invoke-local.sh
 
 check: lint ## lint, and check dependencies and licenses: what CI runs besides the tests
 	scripts/check-dependencies.sh

@@ -22,9 +22,13 @@ allowed() {
     event-recovery-splitter | event-recovery-sample) echo "" ;;
     event-recovery-format) echo "event-recovery-splitter" ;;
     event-recovery-pipeline) echo "event-recovery-format event-recovery-splitter" ;;
+    event-recovery-aws) echo "event-recovery-pipeline event-recovery-format event-recovery-splitter" ;;
+    event-recovery-lambda)
+      echo "event-recovery-aws event-recovery-pipeline event-recovery-format event-recovery-splitter" ;;
   esac
 }
-for package in event-recovery-splitter event-recovery-format event-recovery-pipeline event-recovery-sample; do
+for package in event-recovery-splitter event-recovery-format event-recovery-pipeline event-recovery-sample \
+  event-recovery-aws event-recovery-lambda; do
   for dependency in $(tree "$package" | grep '^event-recovery' | grep -vx "$package" || true); do
     if ! grep -qw -- "$dependency" <<<"$(allowed "$package")"; then
       echo "$package must not depend on $dependency" >&2
@@ -32,6 +36,12 @@ for package in event-recovery-splitter event-recovery-format event-recovery-pipe
     fi
   done
 done
+
+# The SDK has one crate that names it; the others get what they need through that one.
+if found=$(grep -lE '^aws-(sdk|config|smithy)' crates/*/Cargo.toml | grep -v '^crates/aws/'); then
+  echo "only crates/aws may name the AWS SDK, not:" $found >&2
+  failed=1
+fi
 
 if [ "$(tree event-recovery-splitter | wc -l)" -ne 1 ]; then
   echo "event-recovery-splitter must have no dependencies" >&2

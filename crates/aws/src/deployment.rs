@@ -49,6 +49,8 @@ pub enum InvocationError {
     /// The function ran and ended with an error.
     #[error("{message}")]
     Function {
+        /// Which error.
+        kind: String,
         /// The function's own words.
         message: String,
     },
@@ -124,6 +126,7 @@ impl Deployment {
         if answer.function_error.is_some() {
             let message = value["errorMessage"].as_str().unwrap_or("it died");
             return Err(InvocationError::Function {
+                kind: value["errorType"].as_str().unwrap_or_default().to_owned(),
                 message: message.to_owned(),
             });
         }

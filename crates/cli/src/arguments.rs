@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use event_recovery_pipeline::{LAG_DEFAULT_SECS, LEAD_DEFAULT_SECS, Tolerance};
+use event_recovery_pipeline::{LAG_DEFAULT_SECS, LEAD_DEFAULT_SECS, RecoveryRequest, Tolerance};
 
 use crate::bytes::parse_bytes;
+use crate::location::Location;
 
 /// Recovers platform event backups: every event exactly as it was, with a report that proves it.
 #[derive(Debug, Parser)]
@@ -24,6 +25,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     Sample(SampleArguments),
     Run(RunArguments),
+    Start(StartArguments),
     Status(StatusArguments),
     Split(SplitArguments),
     /// Print shell completions
@@ -79,7 +81,7 @@ pub(crate) struct SampleArguments {
     pub(crate) json: bool,
 }
 
-/// Recover a range of a backup from one folder to another
+/// Recover a range of a backup, on this machine
 ///
 /// Plans the range, recovers every object, audits the result and says whether it is complete. Events
 /// are written below DESTINATION/execution_id=ID, the report and all that proves it below
@@ -96,15 +98,53 @@ pub(crate) struct SampleArguments {
 Exit codes: 0 complete; 1 could not run; 2 usage; 3 finished, but something needs a look;
 130 interrupted.")]
 pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) request: RequestArguments,
+    /// The folder that holds `main_stream`, or s3://BUCKET
+    #[arg(long, value_name = "DIR|s3://...")]
+    pub(crate) source: Location,
+    /// Where events and ledger go: a folder, made if it is not there, or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "DIR|s3://...")]
+    pub(crate) destination: Location,
+    /// The role that reads the source bucket: the platform's
+    #[arg(long, value_name = "ARN")]
+    pub(crate) source_role_arn: Option<String>,
+    /// What the role's trust policy asks for
+    #[arg(long, value_name = "ID", requires = "source_role_arn")]
+    pub(crate) external_id: Option<String>,
+    /// The source bucket's region, if it is another than the destination's
+    #[arg(long, value_name = "REGION")]
+    pub(crate) source_region: Option<String>,
+    #[command(flatten)]
+    pub(crate) aws: AwsArguments,
+    /// How many objects at the same time [default: as many as there are processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) concurrency: Option<u16>,
+    /// How long after its object's time an event may have arrived, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = LEAD_DEFAULT_SECS)]
+    pub(crate) lead_secs: u32,
+    /// How long before its object's time an event may have arrived, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = LAG_DEFAULT_SECS)]
+    pub(crate) lag_secs: u32,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+impl RunArguments {
+    pub(crate) fn tolerance(&self) -> Tolerance {
+        Tolerance {
+            lead_secs: self.lead_secs,
+            lag_secs: self.lag_secs,
+        }
+    }
+}
+
+/// What is to be recovered.
+#[derive(Debug, Args)]
+pub(crate) struct RequestArguments {
     /// Whose backup it is: `tn-` and a UUID
     #[arg(long, value_name = "ID")]
     pub(crate) org_id: String,
-    /// The folder that holds `main_stream`
-    #[arg(long, value_name = "DIR")]
-    pub(crate) source: PathBuf,
-    /// Where events and ledger go; made if it is not there
-    #[arg(long, value_name = "DIR")]
-    pub(crate) destination: PathBuf,
     /// The first date, or the first instant (RFC 3339), UTC
     #[arg(long, value_name = "WHEN")]
     pub(crate) start: String,
@@ -129,18 +169,46 @@ pub(crate) struct RunArguments {
     /// The run's id; a known one goes on with that run [default: a new one]
     #[arg(long, value_name = "ID")]
     pub(crate) execution_id: Option<String>,
-    /// How many objects at the same time [default: as many as there are processors]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) concurrency: Option<u16>,
-    /// How long after its object's time an event may have arrived, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = LEAD_DEFAULT_SECS)]
-    pub(crate) lead_secs: u32,
-    /// How long before its object's time an event may have arrived, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = LAG_DEFAULT_SECS)]
-    pub(crate) lag_secs: u32,
     /// Plan only: count objects, bytes and empty hours of each day, and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+impl RequestArguments {
+    pub(crate) fn to_request(&self) -> RecoveryRequest {
+        let name = |value: Option<clap::builder::PossibleValue>| {
+            value.map(|value| value.get_name().to_owned())
+        };
+        let compression = self.compression.and_then(|value| value.to_possible_value());
+        RecoveryRequest {
+            org_id: self.org_id.clone(),
+            start: self.start.clone(),
+            end: self.end.clone(),
+            window: name(self.window.to_possible_value()),
+            format: name(self.format.to_possible_value()),
+            compression: name(compression),
+            domains: self.domains.clone(),
+            event_types: self.event_types.clone(),
+            dry_run: self.dry_run,
+            execution_id: self.execution_id.clone(),
+        }
+    }
+}
+
+/// How AWS is reached; credentials come from where the AWS tools find them.
+#[derive(Debug, Args)]
+pub(crate) struct AwsArguments {
+    /// The AWS region [default: as the AWS tools find it]
+    #[arg(long, value_name = "REGION")]
+    pub(crate) region: Option<String>,
+    /// Another endpoint than AWS's, for emulators
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint_url: Option<String>,
+}
+
+/// What is shown.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArguments {
     /// Print the report as JSON on stdout
     #[arg(long)]
     pub(crate) json: bool,
@@ -149,13 +217,30 @@ pub(crate) struct RunArguments {
     pub(crate) quiet: bool,
 }
 
-impl RunArguments {
-    pub(crate) fn tolerance(&self) -> Tolerance {
-        Tolerance {
-            lead_secs: self.lead_secs,
-            lag_secs: self.lag_secs,
-        }
-    }
+/// Start a recovery in a deployed stack
+///
+/// Invokes the stack's planner, which queues one task per backup object. With --watch, follows the
+/// run to its end, with the exit codes of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  event-recovery start --stack event-recovery --watch \\
+      --org-id tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be --start 2024-04-01 --end 2024-04-03
+
+Exit codes: 0 complete, or started without --watch; 1 could not start; 2 usage; 3 finished, but
+something needs a look; 130 interrupted, while the run goes on.")]
+pub(crate) struct StartArguments {
+    /// The name of the stack
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stack: String,
+    #[command(flatten)]
+    pub(crate) request: RequestArguments,
+    /// Follow the run to its end
+    #[arg(long)]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) aws: AwsArguments,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -188,15 +273,17 @@ pub(crate) enum CompressionArgument {
 
 Exit codes: 0 complete; 1 could not read the run; 2 usage; 3 not complete, or something needs a look.")]
 pub(crate) struct StatusArguments {
-    /// The destination of the run
-    #[arg(long, value_name = "DIR")]
-    pub(crate) destination: PathBuf,
+    /// The destination of the run: a folder or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "DIR|s3://...")]
+    pub(crate) destination: Location,
     /// The run's id
     #[arg(long, value_name = "ID")]
     pub(crate) execution_id: String,
     /// Read every file back and compare its checksum with the one that was written down
     #[arg(long)]
     pub(crate) checksums: bool,
+    #[command(flatten)]
+    pub(crate) aws: AwsArguments,
     /// Print the report as JSON on stdout
     #[arg(long)]
     pub(crate) json: bool,

@@ -83,6 +83,15 @@ impl From<StorageError> for Failure {
     }
 }
 
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Storage(error) => error.into(),
+            other => Self::could_not_run(other.to_string()),
+        }
+    }
+}
+
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
         Self::could_not_run(error.to_string()).hint_if_any(error.hint())

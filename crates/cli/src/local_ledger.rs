@@ -24,7 +24,10 @@ pub(crate) fn check_source(source: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// The destination folder, absolute, which need not exist but must not lie in the source.
-pub(crate) fn check_destination(destination: &Path, source: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn check_destination(
+    destination: &Path,
+    source: Option<&Path>,
+) -> Result<PathBuf, Failure> {
     let absolute = resolve(destination).map_err(|error| {
         Failure::could_not_run(format!(
             "cannot use the destination `{}`: {error}",
@@ -32,7 +35,7 @@ pub(crate) fn check_destination(destination: &Path, source: &Path) -> Result<Pat
         ))
         .hint("`--destination` takes a folder, or a path where one can be made")
     })?;
-    if absolute.starts_with(source) {
+    if let Some(source) = source.filter(|source| absolute.starts_with(source)) {
         return Err(Failure::usage(format!(
             "the destination `{}` lies inside of the source `{}`",
             destination.display(),

@@ -4,11 +4,14 @@ mod arguments;
 mod bytes;
 mod failure;
 mod local_ledger;
+mod location;
 mod progress;
 mod run;
 mod sample;
 mod split;
+mod start;
 mod status;
+mod storage;
 mod summary;
 mod terminal;
 
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
     let ended = match arguments.command {
         Command::Sample(arguments) => sample::sample(&arguments),
         Command::Run(arguments) => run::run(&arguments),
+        Command::Start(arguments) => start::start(&arguments),
         Command::Status(arguments) => status::status(&arguments),
         Command::Split(arguments) => split::split(&arguments),
         Command::Completions { shell } => {

@@ -51,6 +51,15 @@ impl Progress {
         }
     }
 
+    /// Shows how many of the planned objects have ended, where that is all that is known.
+    pub(crate) fn set(&self, ended: u64, planned: u64) {
+        self.objects_planned.store(planned, Ordering::Relaxed);
+        self.objects_ended.store(ended, Ordering::Relaxed);
+        self.bar.set_length(planned);
+        self.bar.set_position(ended);
+        self.show();
+    }
+
     /// Takes the bar off the screen.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();

@@ -1,48 +1,56 @@
 //! `event-recovery run`.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::Utc;
-use clap::ValueEnum as _;
 use event_recovery_pipeline::{
-    Ended, ExecutionId, InProcessQueue, LocalFolder, PlanLimits, Planner, RecoveryRequest,
-    RequestLimits, ResolvedRequest, Run, Tolerance, TransformLimits, inspect,
+    Ended, ExecutionId, PlanLimits, RequestLimits, ResolvedRequest, Run, Tolerance,
+    TransformLimits, inspect, preview,
 };
 use tokio::sync::watch;
 
 use crate::arguments::RunArguments;
 use crate::failure::{Failure, INTERRUPTED};
-use crate::local_ledger::{LocalLedger, check_destination, check_source};
 use crate::progress::Progress;
 use crate::status::{exit_code, print_json};
+use crate::storage::{Places, SourceAccess};
 use crate::summary;
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let tolerance = Tolerance::new(arguments.lead_secs, arguments.lag_secs)
         .map_err(|error| Failure::usage(error.to_string()))?;
-    let resolution =
-        request(arguments).resolve(&RequestLimits::default(), &tolerance, Utc::now())?;
+    let resolution = arguments.request.to_request().resolve(
+        &RequestLimits::default(),
+        &tolerance,
+        Utc::now(),
+    )?;
     let execution_id = match resolution.execution_id {
         Some(execution_id) => execution_id,
         None => new_execution_id(&resolution.request)?,
     };
-    let source = check_source(&arguments.source)?;
-    let destination = check_destination(&arguments.destination, &source)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::could_not_run(format!("could not start: {error}")))?;
-    let progress = Arc::new(Progress::new(arguments.quiet));
+    let access = SourceAccess {
+        role_arn: arguments.source_role_arn.as_deref(),
+        external_id: arguments.external_id.as_deref(),
+        region: arguments.source_region.as_deref(),
+    };
+    let places = Places::check(
+        &arguments.source,
+        &arguments.destination,
+        &arguments.aws,
+        &access,
+    );
     let job = Job {
         arguments,
         request: resolution.request,
         execution_id,
-        source,
-        destination,
-        progress,
+        places: runtime.block_on(places)?,
+        progress: Arc::new(Progress::new(arguments.output.quiet)),
     };
     if resolution.dry_run {
         runtime.block_on(job.preview())
@@ -51,30 +59,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     }
 }
 
-fn request(arguments: &RunArguments) -> RecoveryRequest {
-    let name = |value: Option<clap::builder::PossibleValue>| {
-        value.map(|value| value.get_name().to_owned())
-    };
-    RecoveryRequest {
-        org_id: arguments.org_id.clone(),
-        start: arguments.start.clone(),
-        end: arguments.end.clone(),
-        window: name(arguments.window.to_possible_value()),
-        format: name(arguments.format.to_possible_value()),
-        compression: name(
-            arguments
-                .compression
-                .and_then(|value| value.to_possible_value()),
-        ),
-        domains: arguments.domains.clone(),
-        event_types: arguments.event_types.clone(),
-        dry_run: arguments.dry_run,
-        execution_id: arguments.execution_id.clone(),
-    }
-}
-
 /// Without an id of the caller's, every call is a run of its own.
-fn new_execution_id(request: &ResolvedRequest) -> Result<ExecutionId, Failure> {
+pub(crate) fn new_execution_id(request: &ResolvedRequest) -> Result<ExecutionId, Failure> {
     let mut identity = serde_json::to_vec(request)
         .map_err(|error| Failure::could_not_run(format!("could not name the run: {error}")))?;
     let nanos = SystemTime::now()
@@ -90,50 +76,41 @@ struct Job<'a> {
     arguments: &'a RunArguments,
     request: ResolvedRequest,
     execution_id: ExecutionId,
-    source: PathBuf,
-    destination: PathBuf,
+    places: Places,
     progress: Arc<Progress>,
 }
 
 impl Job<'_> {
-    fn source_storage(&self) -> LocalFolder {
-        // The source is only read, so nothing is staged.
-        LocalFolder::new(&self.source, &self.source)
-    }
-
     async fn preview(&self) -> Result<ExitCode, Failure> {
-        let source = self.source_storage();
-        let planner = Planner {
-            source: &source,
-            ledger: &source,
-            queue: &InProcessQueue::new(1),
-            auditor: None,
-            until: None,
-            limits: PlanLimits::default(),
-            observer: &*self.progress,
-        };
-        let planned = planner
-            .preview(&self.request, &self.execution_id, Utc::now())
-            .await;
+        let source = self.places.source();
+        let planned = preview(
+            &*source,
+            &self.request,
+            &self.execution_id,
+            PlanLimits::default(),
+            &*self.progress,
+            Utc::now(),
+        )
+        .await;
         self.progress.finish();
         let plan = planned?;
-        if self.arguments.json {
+        if self.arguments.output.json {
             print_json(&plan)?;
-        } else if !self.arguments.quiet {
+        } else if !self.arguments.output.quiet {
             eprintln!("{}", summary::of_plan(&plan));
         }
         Ok(ExitCode::SUCCESS)
     }
 
     async fn carry_out(&self) -> Result<ExitCode, Failure> {
-        let ledger = LocalLedger::lock(&self.destination, &self.execution_id)?;
+        let held = self.places.hold_destination(&self.execution_id)?;
         let concurrency = match self.arguments.concurrency {
             Some(concurrency) => usize::from(concurrency),
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
         let run = Run {
-            source: Arc::new(self.source_storage()),
-            destination: Arc::new(ledger.storage()),
+            source: self.places.source(),
+            destination: Arc::clone(&held.storage),
             request: self.request.clone(),
             execution_id: self.execution_id.clone(),
             concurrency,
@@ -147,10 +124,10 @@ impl Job<'_> {
         self.progress.finish();
         match ended? {
             Ended::Audited(report) => {
-                if self.arguments.json {
+                if self.arguments.output.json {
                     print_json(&report)?;
                 }
-                if !self.arguments.quiet && !self.arguments.json {
+                if !self.arguments.output.quiet && !self.arguments.output.json {
                     eprintln!(
                         "{}",
                         summary::of_report(&report, &self.arguments.destination)
@@ -159,9 +136,8 @@ impl Job<'_> {
                 Ok(exit_code(report.verdict))
             }
             Ended::Stopped => {
-                if self.arguments.json {
-                    let storage = ledger.storage();
-                    print_json(&inspect(&storage, &self.execution_id, Utc::now()).await?)?;
+                if self.arguments.output.json {
+                    print_json(&inspect(&*held.storage, &self.execution_id, Utc::now()).await?)?;
                 }
                 eprintln!(
                     "stopped; to go on with the run:\n  {}",
@@ -180,19 +156,30 @@ impl Job<'_> {
             words.push(format!("--{name}"));
             words.push(quoted(value));
         };
-        let path = |path: &Path| path.display().to_string();
-        option("org-id", &arguments.org_id);
-        option("source", &path(&arguments.source));
-        option("destination", &path(&arguments.destination));
-        option("start", &arguments.start);
-        option("end", &arguments.end);
+        option("org-id", &arguments.request.org_id);
+        option("source", &arguments.source.to_string());
+        option("destination", &arguments.destination.to_string());
+        let access = [
+            ("source-role-arn", &arguments.source_role_arn),
+            ("external-id", &arguments.external_id),
+            ("source-region", &arguments.source_region),
+            ("region", &arguments.aws.region),
+            ("endpoint-url", &arguments.aws.endpoint_url),
+        ];
+        for (name, value) in access {
+            if let Some(value) = value {
+                option(name, value);
+            }
+        }
+        option("start", &arguments.request.start);
+        option("end", &arguments.request.end);
         option("window", self.request.window.kind.as_str());
         option("format", self.request.format.as_str());
         option("compression", self.request.compression.as_str());
-        for domain in &arguments.domains {
+        for domain in &arguments.request.domains {
             option("domain", domain);
         }
-        for event_type in &arguments.event_types {
+        for event_type in &arguments.request.event_types {
             option("event-type", event_type);
         }
         if arguments.tolerance() != Tolerance::default() {
@@ -227,7 +214,7 @@ async fn stop_on_signal(stop: watch::Sender<bool>, progress: Arc<Progress>) {
 }
 
 #[cfg(unix)]
-async fn next_signal() -> std::io::Result<()> {
+pub(crate) async fn next_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
@@ -237,7 +224,7 @@ async fn next_signal() -> std::io::Result<()> {
 }
 
 #[cfg(not(unix))]
-async fn next_signal() -> std::io::Result<()> {
+pub(crate) async fn next_signal() -> std::io::Result<()> {
     tokio::signal::ctrl_c().await
 }
 

@@ -4,31 +4,44 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use chrono::Utc;
-use event_recovery_pipeline::{ExecutionId, LocalFolder, Verdict, inspect, verify};
+use event_recovery_pipeline::{
+    AuditError, ExecutionId, ListObjects, OpenObject, Records, Report, Verdict, inspect, verify,
+};
 
 use crate::arguments::StatusArguments;
 use crate::failure::{Failure, NEEDS_A_LOOK};
+use crate::storage::Recovered;
 use crate::summary;
 
 pub(crate) fn status(arguments: &StatusArguments) -> Result<ExitCode, Failure> {
     let execution_id = ExecutionId::parse(&arguments.execution_id)?;
-    // Nothing is written, so nothing is staged.
-    let storage = LocalFolder::new(&arguments.destination, &arguments.destination);
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
         .build()
         .map_err(|error| Failure::could_not_run(format!("could not start: {error}")))?;
-    let now = Utc::now();
-    let report = if arguments.checksums {
-        runtime.block_on(verify(&storage, &execution_id, now))?
-    } else {
-        runtime.block_on(inspect(&storage, &execution_id, now))?
-    };
+    let report = runtime.block_on(async {
+        match Recovered::open(&arguments.destination, &arguments.aws).await {
+            Recovered::Folder(folder) => look(&folder, &execution_id, arguments.checksums).await,
+            Recovered::Bucket(bucket) => look(&bucket, &execution_id, arguments.checksums).await,
+        }
+    })?;
     if arguments.json {
         print_json(&report)?;
     } else {
         eprintln!("{}", summary::of_report(&report, &arguments.destination));
     }
     Ok(exit_code(report.verdict))
+}
+
+async fn look(
+    storage: &(impl ListObjects + Records + OpenObject),
+    execution_id: &ExecutionId,
+    checksums: bool,
+) -> Result<Report, AuditError> {
+    match checksums {
+        true => verify(storage, execution_id, Utc::now()).await,
+        false => inspect(storage, execution_id, Utc::now()).await,
+    }
 }
 
 pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {

@@ -1,18 +1,18 @@
 //! A report in a few lines for people.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use event_recovery_pipeline::{Ledger, PlanRecord, Report};
 
 use crate::bytes::{grouped, size};
+use crate::location::Location;
 use crate::terminal::printable;
 
 /// Most unrecovered objects that the summary names; the report names more.
 const UNRECOVERED_SHOWN_MAX: usize = 5;
 
 /// The report of a run in `destination`.
-pub(crate) fn of_report(report: &Report, destination: &Path) -> String {
+pub(crate) fn of_report(report: &Report, destination: &Location) -> String {
     let ledger = Ledger::new(report.execution_id.clone());
     let (objects, events, bytes) = (&report.objects, &report.events, &report.bytes);
     let mut lines = vec![
@@ -76,7 +76,7 @@ pub(crate) fn of_report(report: &Report, destination: &Path) -> String {
         grouped(report.output.files),
         size(report.output.bytes)
     );
-    let place = |key: &str| destination.join(key).display().to_string();
+    let place = |key: &str| destination.place(key);
     lines.push(format!(
         "  output    {} {files}",
         place(&ledger.output_prefix())

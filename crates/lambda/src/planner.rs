@@ -5,8 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
 use event_recovery_pipeline::{
-    AuditCaller, CallAuditor, ExecutionId, Ledger, ListObjects, OrgId, PlanRecord, Planned,
-    Planner, Records, RecoveryRequest, Resolution, SendTasks, Unobserved, scheduled_execution_id,
+    AuditCaller, CallAuditor, ExecutionId, Ledger, ListObjects, OrgId, PlanError, PlanRecord,
+    Planned, Planner, Records, RecoveryRequest, Resolution, SendTasks, Unobserved, preview,
+    scheduled_execution_id,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
@@ -157,7 +158,15 @@ impl PlannerFunction {
         };
         let (request, id) = (&asked.resolution.request, &asked.execution_id);
         let planned = if asked.resolution.dry_run {
-            let plan = planner.preview(request, id, now).await;
+            let plan = preview(
+                &*self.source,
+                request,
+                id,
+                self.settings.plan_limits,
+                &Unobserved,
+                now,
+            )
+            .await;
             plan.map(|plan| Planned {
                 plan,
                 tasks_queued: 0,
@@ -169,7 +178,11 @@ impl PlannerFunction {
             let hint = error.hint();
             let message = format!("{error} (execution id `{id}`)");
             Diagnostic {
-                error_type: "NotPlanned".to_owned(),
+                error_type: match error {
+                    PlanError::OutOfTime { .. } => "OutOfTime",
+                    _ => "NotPlanned",
+                }
+                .to_owned(),
                 error_message: with_hint(&message, hint.as_deref()),
             }
         })

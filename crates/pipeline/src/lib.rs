@@ -97,7 +97,9 @@ pub use local_folder::LocalFolder;
 pub use object_name::ObjectTime;
 pub use observer::{Observer, Unobserved};
 pub use org_id::{OrgId, OrgIdError};
-pub use plan::{PlanError, PlanLimits, PlanRecord, Planned, PlannedDay, PlannedObjects, Planner};
+pub use plan::{
+    PlanError, PlanLimits, PlanRecord, Planned, PlannedDay, PlannedObjects, Planner, preview,
+};
 pub use queue::{InProcessQueue, QueueError, SendTasks};
 pub use receipt::{ByteCounts, Counts, Done, EventCounts, Output, Receipt, State};
 pub use report::{HourBalance, ObjectCounts, OutputCounts, Report, Times, Unrecovered, Verdict};

@@ -47,6 +47,16 @@ impl Default for PlanLimits {
     }
 }
 
+impl PlanLimits {
+    fn check(&self, summary: &Summary, hour: HourPrefix) -> Result<(), PlanError> {
+        let objects_max = self.objects_max;
+        if summary.objects.planned > objects_max {
+            return Err(PlanError::TooManyObjects { objects_max, hour });
+        }
+        Ok(())
+    }
+}
+
 /// The summary of a complete plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanRecord {
@@ -228,7 +238,7 @@ impl Planner<'_> {
             .buffered(HOURS_LISTED_AT_ONCE);
         while let Some((tasks, frozen_before)) = frozen.try_next().await? {
             summary.add(&tasks.head);
-            self.check_limit(&summary, tasks.head.hour)?;
+            self.limits.check(&summary, tasks.head.hour)?;
             self.observer.planned(tasks.head.planned, tasks.head.bytes);
             tasks_queued += if is_replanned {
                 self.queue_again(&ledger, request, &tasks, is_awaited, now)
@@ -273,29 +283,6 @@ impl Planner<'_> {
         Ok(report.is_some_and(|(report, _)| report.verdict != Verdict::Incomplete))
     }
 
-    /// What a plan would say, without writing or queueing anything.
-    ///
-    /// # Errors
-    ///
-    /// See [`PlanError`].
-    pub async fn preview(
-        &self,
-        request: &ResolvedRequest,
-        execution_id: &ExecutionId,
-        now: DateTime<Utc>,
-    ) -> Result<PlanRecord, PlanError> {
-        let mut summary = Summary::default();
-        let mut hours = stream::iter(request.window().hours())
-            .map(|hour| self.list_hour(request, hour))
-            .buffered(HOURS_LISTED_AT_ONCE);
-        while let Some(tasks) = hours.try_next().await? {
-            summary.add(&tasks.head);
-            self.check_limit(&summary, tasks.head.hour)?;
-            self.observer.planned(tasks.head.planned, tasks.head.bytes);
-        }
-        Ok(summary.into_plan(execution_id.clone(), now))
-    }
-
     async fn record_request(
         &self,
         ledger: &Ledger,
@@ -325,14 +312,6 @@ impl Planner<'_> {
         }
     }
 
-    fn check_limit(&self, summary: &Summary, hour: HourPrefix) -> Result<(), PlanError> {
-        let objects_max = self.limits.objects_max;
-        if summary.objects.planned > objects_max {
-            return Err(PlanError::TooManyObjects { objects_max, hour });
-        }
-        Ok(())
-    }
-
     /// The hour's task list, and whether an earlier call froze it.
     async fn freeze_hour(
         &self,
@@ -344,7 +323,7 @@ impl Planner<'_> {
         if let Some(tasks) = read_hour(self.ledger, &key).await? {
             return Ok((tasks, true));
         }
-        let tasks = self.list_hour(request, hour).await?;
+        let tasks = list_hour(self.source, request, hour).await?;
         let bytes = tasks.to_jsonl().map_err(|error| LedgerError::Invalid {
             key: key.clone(),
             detail: error.to_string(),
@@ -360,42 +339,6 @@ impl Planner<'_> {
                 Ok((read_hour(self.ledger, &key).await?.unwrap_or(tasks), true))
             }
         }
-    }
-
-    async fn list_hour(
-        &self,
-        request: &ResolvedRequest,
-        hour: HourPrefix,
-    ) -> Result<HourTasks, PlanError> {
-        let listed = list_all(self.source, &hour.key()).await?;
-        let window = request.window();
-        let mut head = HourHead {
-            version: LEDGER_VERSION,
-            hour,
-            listed: listed.len() as u64,
-            pruned: 0,
-            planned: 0,
-            foreign_names: 0,
-            bytes: 0,
-        };
-        let mut objects = Vec::with_capacity(listed.len());
-        for object in listed {
-            if is_folder_marker(&object) {
-                head.pruned += 1;
-                continue;
-            }
-            let key = SourceKey::parse(&object.key)?;
-            let time = ObjectTime::parse(key.name(), &request.org_id, hour);
-            if window.may_hold(&time) {
-                head.planned += 1;
-                head.bytes += object.size;
-                head.foreign_names += u64::from(time.is_foreign());
-                objects.push(object);
-            } else {
-                head.pruned += 1;
-            }
-        }
-        Ok(HourTasks { head, objects })
     }
 
     /// Queues the tasks of an hour that was not planned before, or is planned by a queue that
@@ -510,6 +453,67 @@ impl Planner<'_> {
             .try_collect()
             .await
     }
+}
+
+/// What a plan would say, without writing or queueing anything.
+///
+/// # Errors
+///
+/// See [`PlanError`].
+pub async fn preview(
+    source: &dyn ListObjects,
+    request: &ResolvedRequest,
+    execution_id: &ExecutionId,
+    limits: PlanLimits,
+    observer: &dyn Observer,
+    now: DateTime<Utc>,
+) -> Result<PlanRecord, PlanError> {
+    let mut summary = Summary::default();
+    let mut hours = stream::iter(request.window().hours())
+        .map(|hour| list_hour(source, request, hour))
+        .buffered(HOURS_LISTED_AT_ONCE);
+    while let Some(tasks) = hours.try_next().await? {
+        summary.add(&tasks.head);
+        limits.check(&summary, tasks.head.hour)?;
+        observer.planned(tasks.head.planned, tasks.head.bytes);
+    }
+    Ok(summary.into_plan(execution_id.clone(), now))
+}
+
+async fn list_hour(
+    source: &dyn ListObjects,
+    request: &ResolvedRequest,
+    hour: HourPrefix,
+) -> Result<HourTasks, PlanError> {
+    let listed = list_all(source, &hour.key()).await?;
+    let window = request.window();
+    let mut head = HourHead {
+        version: LEDGER_VERSION,
+        hour,
+        listed: listed.len() as u64,
+        pruned: 0,
+        planned: 0,
+        foreign_names: 0,
+        bytes: 0,
+    };
+    let mut objects = Vec::with_capacity(listed.len());
+    for object in listed {
+        if is_folder_marker(&object) {
+            head.pruned += 1;
+            continue;
+        }
+        let key = SourceKey::parse(&object.key)?;
+        let time = ObjectTime::parse(key.name(), &request.org_id, hour);
+        if window.may_hold(&time) {
+            head.planned += 1;
+            head.bytes += object.size;
+            head.foreign_names += u64::from(time.is_foreign());
+            objects.push(object);
+        } else {
+            head.pruned += 1;
+        }
+    }
+    Ok(HourTasks { head, objects })
 }
 
 /// Reads a frozen hour.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use event_recovery_pipeline::{
     AuditCall, AuditCaller, Audited, CallAuditor, ListObjects, ListedObject, PlanError, PlanLimits,
     PlanRecord, Planner, Problem, QueueError, Records, ResolvedRequest, Unobserved, Verdict,
-    audit_when_finished, end_call, is_ended,
+    audit_when_finished, end_call, is_ended, preview,
 };
 use serde_json::json;
 use support::doubles::{
@@ -193,7 +193,15 @@ async fn more_objects_than_the_limit_are_refused_with_where_to_split() {
     };
     let (run, now) = (id("run"), at(NOW));
     for result in [
-        planner(1).preview(&two_hours(), &run, now).await,
+        preview(
+            &*source,
+            &two_hours(),
+            &run,
+            PlanLimits { objects_max: 1 },
+            &Unobserved,
+            now,
+        )
+        .await,
         planner(1)
             .plan(&two_hours(), &run, now)
             .await
@@ -304,17 +312,9 @@ async fn an_object_that_no_task_can_name_is_not_passed_over_in_silence() {
 async fn a_preview_writes_and_queues_nothing() {
     let (sandbox, _) = two_objects();
     let queue = KeepingQueue::default();
-    let (source, destination) = (sandbox.source(), sandbox.destination());
-    let planner = Planner {
-        source: &*source,
-        ledger: &*destination,
-        queue: &queue,
-        auditor: None,
-        until: None,
-        limits: PlanLimits::default(),
-        observer: &Unobserved,
-    };
-    let preview = planner.preview(&two_hours(), &id("run"), at(NOW)).await;
+    let (request, limits) = (two_hours(), PlanLimits::default());
+    let (source, run) = (sandbox.source(), id("run"));
+    let preview = preview(&*source, &request, &run, limits, &Unobserved, at(NOW)).await;
     let preview = preview.unwrap();
     assert_eq!(sandbox.tree(), Tree::new());
     assert_eq!(queue.take(), []);

@@ -5,6 +5,8 @@
     reason = "helpers of tests, where a failure is a panic"
 )]
 
+#[path = "contract/queue.rs"]
+mod contract;
 mod support;
 
 use std::collections::BTreeSet;
@@ -124,4 +126,17 @@ async fn an_abandoned_queue_is_empty_and_turns_senders_away() {
     assert_eq!(queue.receive().await, None);
     assert!(queue.send(tasks(1)).await.is_err());
     assert_eq!(queue.receive().await, None);
+}
+
+#[tokio::test]
+async fn every_task_sent_is_received_once_and_unchanged() {
+    let queue = InProcessQueue::new(1000);
+    queue.send(contract::tasks()).await.unwrap();
+    queue.close();
+    let mut received = Vec::new();
+    while let Some(task) = queue.receive().await {
+        received.push(task);
+    }
+    contract::assert_same(contract::tasks(), received);
+    assert!(!queue.is_durable());
 }

@@ -1,0 +1,120 @@
+//! The contract of the storages, kept by a bucket, and what a bucket promises beyond it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a broken promise is a panic"
+)]
+
+#[path = "../../pipeline/tests/contract/mod.rs"]
+mod contract;
+mod emulator;
+
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use emulator::emulated;
+use event_recovery_aws::{Bucket, s3_client};
+use event_recovery_pipeline::{CreateObject, ListObjects, OpenObject, Problem, Records, list_all};
+
+static BUCKETS: AtomicU32 = AtomicU32::new(0);
+
+/// A new bucket, and its name.
+async fn bucket(prefix: &str) -> (aws_sdk_s3::Client, Bucket, String) {
+    let client = s3_client(&emulated().await);
+    let name = format!("bucket-{}", BUCKETS.fetch_add(1, Ordering::Relaxed));
+    client.create_bucket().bucket(&name).send().await.unwrap();
+    let bucket = Bucket::new(client.clone(), &name, prefix);
+    (client, bucket, name)
+}
+
+/// Runs each function of the contract on a prefix of a bucket of its own, and looks for uploads
+/// that were left there.
+macro_rules! a_bucket_keeps {
+    ($($promise:ident),* $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $promise() {
+            let (client, bucket, name) = bucket("some/prefix").await;
+            contract::$promise(&bucket).await;
+            assert_no_uploads(&client, &name).await;
+        }
+    )*};
+}
+
+a_bucket_keeps!(
+    a_listing_is_in_key_order_and_takes_any_prefix,
+    a_listings_etag_changes_with_the_content,
+    a_record_is_read_as_it_was_put,
+    a_record_is_put_once_if_absent,
+    a_record_is_put_if_unchanged,
+    what_is_absent_can_be_deleted,
+    an_object_is_visible_as_a_whole_once_committed,
+    an_object_that_is_dropped_leaves_nothing,
+    a_commit_replaces_the_object,
+    an_object_is_read_with_the_planned_etag_alone,
+    an_object_replaced_while_it_is_read_is_never_mixed,
+    a_key_that_leads_elsewhere_is_refused,
+);
+
+async fn assert_no_uploads(client: &aws_sdk_s3::Client, name: &str) {
+    let uploads = client.list_multipart_uploads().bucket(name).send().await;
+    assert_eq!(uploads.unwrap().uploads.unwrap_or_default().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_several_parts_comes_back_and_an_abandoned_one_leaves_no_parts() {
+    let (client, bucket, name) = bucket("").await;
+    let content: Vec<u8> = (0..20_000_000_u32).map(|n| (n % 251) as u8).collect();
+    for is_kept in [false, true] {
+        let mut object = bucket.create("large").unwrap();
+        for chunk in content.chunks(1_000_003) {
+            object.write_all(chunk).unwrap();
+        }
+        if is_kept {
+            object.commit().unwrap();
+        } else {
+            drop(object);
+            assert_eq!(list_all(&bucket, "").await.unwrap(), []);
+        }
+        assert_no_uploads(&client, &name).await;
+    }
+    let listed = list_all(&bucket, "").await.unwrap().remove(0);
+    let mut read = Vec::new();
+    let mut reader = bucket.open("large", &listed.etag).await.unwrap();
+    reader.read_to_end(&mut read).unwrap();
+    assert!(read == content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_listing_has_several_pages_and_any_key() {
+    let (_, bucket, _) = bucket("p").await;
+    let mut keys: Vec<String> = (0..1005).map(|n| format!("many/{n:04}")).collect();
+    keys.extend(["odd/a b+c%20&<é>", "odd/=?#"].map(str::to_owned));
+    keys.sort_unstable();
+    for key in &keys {
+        bucket.put(key, Vec::new()).await.unwrap();
+    }
+    let first = bucket.list_page("", None).await.unwrap();
+    assert_eq!(first.objects.len(), 1000);
+    assert!(first.next.is_some());
+    let listed = list_all(&bucket, "").await.unwrap();
+    let found: Vec<String> = listed.into_iter().map(|object| object.key).collect();
+    assert_eq!(found, keys);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_reached_says_what_to_do() {
+    let (client, bucket, _) = bucket("").await;
+    let missing = Bucket::new(client, "there-is-none", "");
+    let error = missing.list_page("", None).await.unwrap_err();
+    assert!(matches!(error.problem, Problem::Permanent(_)), "{error:?}");
+    assert!(error.hint.unwrap().contains("bucket"));
+    bucket.put("a", b"x".to_vec()).await.unwrap();
+    let foreign = bucket.expected_owner(Some("999999999999".to_owned()));
+    let error = foreign.list_page("", None).await.unwrap_err();
+    assert!(
+        matches!(error.problem, Problem::AccessDenied(_)),
+        "{error:?}"
+    );
+}

@@ -1,0 +1,146 @@
+//! Opens the storage at a location.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use event_recovery_aws::{
+    AssumedRole, Bucket, SdkConfig, SessionSettings, assume, s3_client, session,
+    source_session_policy,
+};
+use event_recovery_pipeline::{Destination, ExecutionId, LocalFolder, Source};
+
+use crate::arguments::AwsArguments;
+use crate::failure::Failure;
+use crate::local_ledger::{LocalLedger, check_destination, check_source};
+use crate::location::Location;
+
+/// The role that reads a backup in a bucket.
+pub(crate) struct SourceAccess<'a> {
+    pub(crate) role_arn: Option<&'a str>,
+    pub(crate) external_id: Option<&'a str>,
+    pub(crate) region: Option<&'a str>,
+}
+
+/// Source and destination of a run, checked before anything is written.
+pub(crate) struct Places {
+    source: Place,
+    destination: Place,
+}
+
+enum Place {
+    Folder(PathBuf),
+    Bucket(Bucket),
+}
+
+/// A session as the arguments and the environment say.
+pub(crate) async fn aws_session(aws: &AwsArguments) -> SdkConfig {
+    session(&SessionSettings {
+        region: aws.region.clone(),
+        endpoint_url: aws.endpoint_url.clone(),
+    })
+    .await
+}
+
+impl Places {
+    pub(crate) async fn check(
+        source: &Location,
+        destination: &Location,
+        aws: &AwsArguments,
+        access: &SourceAccess<'_>,
+    ) -> Result<Self, Failure> {
+        if destination.is_within(source) {
+            return Err(Failure::usage(format!(
+                "the destination `{destination}` lies inside of the source `{source}`"
+            ))
+            .hint("choose a destination outside of the backup, which stays as it is"));
+        }
+        let source = match source {
+            Location::Folder(path) => Place::Folder(check_source(path)?),
+            Location::Bucket { name, prefix } => {
+                let config = source_session(name, aws, access).await;
+                Place::Bucket(Bucket::new(s3_client(&config), name, prefix))
+            }
+        };
+        let destination = match destination {
+            Location::Folder(path) => {
+                let outside_of = match &source {
+                    Place::Folder(source) => Some(source.as_path()),
+                    Place::Bucket(_) => None,
+                };
+                Place::Folder(check_destination(path, outside_of)?)
+            }
+            Location::Bucket { name, prefix } => {
+                let client = s3_client(&aws_session(aws).await);
+                Place::Bucket(Bucket::new(client, name, prefix))
+            }
+        };
+        Ok(Self {
+            source,
+            destination,
+        })
+    }
+
+    pub(crate) fn source(&self) -> Arc<dyn Source> {
+        match &self.source {
+            // It is only read, so nothing is staged.
+            Place::Folder(path) => Arc::new(LocalFolder::new(path, path)),
+            Place::Bucket(bucket) => Arc::new(bucket.clone()),
+        }
+    }
+
+    /// The destination, held for the run by this process where that can be.
+    pub(crate) fn hold_destination(&self, execution_id: &ExecutionId) -> Result<Held, Failure> {
+        match &self.destination {
+            Place::Folder(path) => {
+                let ledger = LocalLedger::lock(path, execution_id)?;
+                Ok(Held {
+                    storage: Arc::new(ledger.storage()),
+                    _ledger: Some(ledger),
+                })
+            }
+            // Two processes of one run bear with each other there: what they write is the same.
+            Place::Bucket(bucket) => Ok(Held {
+                storage: Arc::new(bucket.clone()),
+                _ledger: None,
+            }),
+        }
+    }
+}
+
+/// A destination while it is held.
+pub(crate) struct Held {
+    pub(crate) storage: Arc<dyn Destination>,
+    _ledger: Option<LocalLedger>,
+}
+
+async fn source_session(bucket: &str, aws: &AwsArguments, access: &SourceAccess<'_>) -> SdkConfig {
+    let roles: Vec<AssumedRole> = access
+        .role_arn
+        .iter()
+        .map(|role_arn| AssumedRole {
+            role_arn: (*role_arn).to_owned(),
+            external_id: access.external_id.map(str::to_owned),
+            session_policy: Some(source_session_policy(bucket, None)),
+        })
+        .collect();
+    assume(&aws_session(aws).await, &roles, access.region).await
+}
+
+/// A recovery that is looked at and not written to.
+pub(crate) enum Recovered {
+    Folder(LocalFolder),
+    Bucket(Bucket),
+}
+
+impl Recovered {
+    pub(crate) async fn open(location: &Location, aws: &AwsArguments) -> Self {
+        match location {
+            // Nothing is written, so nothing is staged.
+            Location::Folder(path) => Self::Folder(LocalFolder::new(path, Path::new(path))),
+            Location::Bucket { name, prefix } => {
+                let client = s3_client(&aws_session(aws).await);
+                Self::Bucket(Bucket::new(client, name, prefix))
+            }
+        }
+    }
+}

@@ -1,0 +1,375 @@
+"""The whole pipeline end to end: the real template, built and deployed by SAM into an emulator with
+IAM on, against a backup whose truth is known. Called by `make e2e`; needs no AWS and no Docker.
+
+Usage: e2e.py [SCENARIO...]: all scenarios, or the named ones.
+"""
+
+import datetime
+import json
+import re
+import shutil
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import access
+import events
+import truth
+from emulator import Emulator
+from proxy import Proxy
+from stack import (ACCOUNT, EXTERNAL_ID, ORG_ID, PROJECT, SOURCE_BUCKET, Account, Failed, Stack, check,
+                   platform_side, run, tool, upload)
+
+WORK = PROJECT / "target/e2e"
+PROGRAM = PROJECT / "target/debug/event-recovery"
+HOURS = 6
+OBJECTS = HOURS * 6
+
+
+def say(text):
+    print(f"e2e: {text}", file=sys.stderr, flush=True)
+
+
+class World:
+    """What all scenarios share."""
+
+    def __init__(self, emulator, proxy):
+        self.emulator, self.proxy = emulator, proxy
+        self.account = Account(emulator.url)
+        self.backup = WORK / "backup"
+        self.truth = truth.expected(self.backup)
+
+    def stack(self, name, **parameters):
+        return Stack(self.account, name, {
+            "OrgId": ORG_ID,
+            "SourceRoleArn": f"arn:aws:iam::{ACCOUNT}:role/platform",
+            "SourceExternalId": EXTERNAL_ID,
+            "EndpointUrl": f"http://127.0.0.1:{self.proxy.port}",
+            "WorkerTimeoutSecs": "20",
+            "TaskVisibilitySecs": "20",
+            "AuditMinVisibilitySecs": "1",
+            **parameters,
+        })
+
+
+def program(world, *arguments, codes=(0,)):
+    """Runs the command line against the emulator; returns its JSON."""
+    import os
+    import subprocess
+    done = subprocess.run(
+        [PROGRAM, *arguments], env={**os.environ, **world.account.environment()},
+        capture_output=True, text=True, timeout=600)
+    check(done.returncode in codes, f"{arguments}: exit {done.returncode}: {done.stderr}")
+    return json.loads(done.stdout) if done.stdout else None
+
+
+def recover_hard_sample(world, stack):
+    """A hard backup comes back exactly, as NDJSON and as Parquet, and the report proves it."""
+    for form in ["ndjson", "parquet"]:
+        run_id = f"hard-{form}"
+        answer = stack.plan(run_id, format=form)
+        check(answer["tasks_queued"] == answer["objects"]["planned"], f"not all queued: {answer}")
+        notification = stack.await_notification(run_id)
+        check(notification["verdict"] == "needs_look", f"the sample has torn events: {notification}")
+        report = stack.record(run_id, "report.json")
+        check(report["verdict"] == notification["verdict"], "report and notification differ")
+        truth.check_balance(report)
+        check(report["objects"]["done"] == answer["objects"]["planned"], "not all objects are done")
+        check(report["events"]["written"] == len(world.truth), "another number of events")
+        truth.check_torn(stack, run_id, world.backup)
+        if form == "ndjson":
+            truth.check_ndjson(stack, run_id, world.truth)
+        else:
+            truth.check_parquet(stack, run_id, world.backup)
+        check(not stack.keys(f"execution_id={run_id}/_SUCCESS"), "marked as complete")
+        again = stack.plan(run_id, format=form)
+        check(again["tasks_queued"] == 0, "a repeated invocation queued tasks")
+        time.sleep(3)
+        check(len(stack.notifications(run_id)) == 1, "more than one notification")
+    say(f"  {len(world.truth)} events, twice, equal to the truth")
+
+
+def dry_run_writes_nothing(world, stack):
+    """A dry run says what would be planned and writes and queues nothing."""
+    before = stack.keys("")
+    answer = stack.plan("dry", dry_run=True)
+    check(answer["objects"]["planned"] >= OBJECTS and answer["tasks_queued"] == 0, f"{answer}")
+    check(answer["days"][0]["date"] == "2024-04-01", f"{answer}")
+    check(not [key for key in stack.keys("") if "dry" in key], "the dry run wrote something")
+    refused, failed = stack.invoke("Planner", {"org_id": "tn-00000000-0000-0000-0000-000000000000",
+                                               "start": "2024-04-01", "end": "2024-04-01"})
+    check(failed and "org_id" in refused["errorMessage"], f"another org was served: {refused}")
+    refused, failed = stack.invoke("Planner", {"org_id": ORG_ID, "start": "2024-04-01", "fin": "x"})
+    check(failed and "fin" in refused["errorMessage"], f"an unknown field was accepted: {refused}")
+    check(len(before) <= len(stack.keys("")), "something was removed")
+
+
+def schedule_fires_twice(world, stack):
+    """A schedule that fires recovers its window once, although it fires twice."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    # The window of the schedule with one hour and two hours to settle.
+    hour = now.replace(minute=0, second=0, microsecond=0) - datetime.timedelta(hours=3)
+    recent = WORK / "recent"
+    shutil.rmtree(recent, ignore_errors=True)
+    run([PROGRAM, "sample", recent, "--hours", "1", "--objects-per-hour", "4", "--object-bytes", "64KiB",
+         "--start", hour.strftime("%Y-%m-%dT%H")])
+    upload(world.account.client("s3"), recent)
+    scheduler = world.account.client("scheduler")
+    name = next(s["Name"] for s in scheduler.list_schedules()["Schedules"]
+                if s["Name"].startswith(stack.name) or stack.name in s["Name"])
+    schedule = scheduler.get_schedule(Name=name)
+    check("<aws.scheduler.scheduled-time>" in schedule["Target"]["Input"], "the input lacks the scheduled time")
+    # The emulator does not fill in the scheduled time, and an hour is long to wait for.
+    target = dict(schedule["Target"])
+    target["Input"] = target["Input"].replace(
+        "<aws.scheduler.scheduled-time>", now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    for number in range(2):
+        scheduler.create_schedule(
+            Name=f"{stack.name}-now-{number}", FlexibleTimeWindow={"Mode": "OFF"}, Target=target,
+            ScheduleExpression=f"at({(now + datetime.timedelta(seconds=1)).strftime('%Y-%m-%dT%H:%M:%S')})")
+    prefix = hour.strftime("%Y%m%dT%H0000Z-")
+    deadline = time.monotonic() + 120
+    found = []
+    while time.monotonic() < deadline and not found:
+        time.sleep(1)
+        stack.notifications("")
+        found = [heard for heard in stack.heard if heard["execution_id"].startswith(prefix)]
+    check(found, "the schedule did not recover its window")
+    time.sleep(3)
+    runs = {key.split("/_recovery/")[-1].split("/")[0] for key in stack.keys("_recovery/")
+            if f"_recovery/{prefix}" in key}
+    check(len(runs) == 1, f"the schedule made the runs {runs}")
+    run_id = runs.pop()
+    check(len(stack.notifications(run_id)) == 1, "more than one notification")
+    check(found[0]["verdict"] == "complete", f"{found[0]}")
+    check(stack.keys(f"execution_id={run_id}/_SUCCESS"), "no _SUCCESS")
+    report = stack.record(run_id, "report.json")
+    truth.check_balance(report)
+    check(report["events"]["written"] == len(truth.expected(recent)), "another number of events")
+
+
+def task_delivered_twice(world, stack):
+    """A task that is delivered twice changes nothing."""
+    run_id = "hard-ndjson"
+    receipts = stack.receipts(run_id)
+    key = sorted(receipts)[0]
+    before = {name: stack.read(name) for name in stack.keys(f"execution_id={run_id}/")}
+    request = stack.record(run_id, "request.json")["request"]
+    tasks = stack.read(f"{stack.prefix}_recovery/{run_id}/tasks/2024-04-01T00.jsonl").splitlines()
+    planned = next(json.loads(line) for line in tasks[1:] if json.loads(line)["key"] == key)
+    window = request["window"]
+    body = {
+        "version": 1, "execution_id": run_id, "key": key, "size": planned["size"], "etag": planned["etag"],
+        "window": {"kind": window["kind"], "start": request["start"], "end": request["end"],
+                   "lead_secs": window["lead_secs"], "lag_secs": window["lag_secs"]},
+        "filters": {"domains": [], "event_types": []}, "format": "ndjson", "compression": "none",
+    }
+    sqs = world.account.client("sqs")
+    for _ in range(2):
+        sqs.send_message(QueueUrl=stack.queue_url("TaskQueue"), MessageBody=json.dumps(body))
+    wait_until(lambda: stack.depth("TaskQueue") == 0, 60, "the tasks were not acknowledged")
+    check(stack.receipts(run_id) == receipts, "a receipt changed")
+    after = {name: stack.read(name) for name in stack.keys(f"execution_id={run_id}/")}
+    check(before == after, "the output changed")
+    # Messages of someone else lead to no output, and end as dead letters.
+    for hostile in [
+        {**body, "key": "main_stream/2024/04/01/00/../../../../../secret"},
+        {**body, "bucket": "another-bucket"},
+        {**body, "version": 2},
+        {**body, "execution_id": "../../elsewhere"},
+    ]:
+        event = {"Records": [{"messageId": "m", "receiptHandle": "r", "body": json.dumps(hostile),
+                              "attributes": {"ApproximateReceiveCount": "1"}}]}
+        answer, failed = stack.invoke("Worker", event)
+        check(not failed and answer["batchItemFailures"] == [{"itemIdentifier": "m"}], f"{hostile}: {answer}")
+    check({name for name in stack.keys("")} >= set(after), "output is gone")
+
+
+def objects_that_cannot_be_read(world, stack):
+    """Vanished, archived and unreadable objects end in failed receipts with hints; a worker that is
+    killed at every attempt on an object ends in the dead-letter queue; the verdict names them all,
+    everything else is recovered, and once they are mended the same id completes the run."""
+    run_id = "mend"
+    s3 = world.account.client("s3")
+    listed = s3.list_objects_v2(Bucket=SOURCE_BUCKET, Prefix="main_stream/2024/04/01/")["Contents"]
+    gone, archived, denied, deadly = [entry["Key"] for entry in listed if entry["Size"] > 1000][3:7]
+    content = {key: s3.get_object(Bucket=SOURCE_BUCKET, Key=key)["Body"].read() for key in (gone, archived)}
+    stack.pause_worker(True)
+    planned = stack.plan(run_id, format="ndjson")["objects"]["planned"]
+    s3.delete_object(Bucket=SOURCE_BUCKET, Key=gone)
+    s3.put_object(Bucket=SOURCE_BUCKET, Key=archived, Body=content[archived], StorageClass="GLACIER")
+    s3.put_bucket_policy(Bucket=SOURCE_BUCKET, Policy=json.dumps({
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject",
+                       "Resource": f"arn:aws:s3:::{SOURCE_BUCKET}/{denied}"}]}))
+    killed = []
+
+    def kill(request):
+        if is_reading(request, deadly) and stack.is_sender(request):
+            request.kill_sender()
+            killed.append(time.monotonic())
+            return "reset"
+
+    kill = world.proxy.rule(kill)
+    stack.is_sender = lambda request: True
+    stack.pause_worker(False)
+    notification = stack.await_notification(run_id, 900)
+    check(len(killed) == 10, f"the worker was killed {len(killed)} times")
+    check(notification["verdict"] == "incomplete", f"{notification}")
+    report = stack.record(run_id, "report.json")
+    truth.check_balance(report)
+    check(report["objects"]["done"] == planned - 4 and report["objects"]["failed"] == 4, f"{report['objects']}")
+    named = {object_["key"]: object_ for object_ in notification["unrecovered"]}
+    check(set(named) == {gone, archived, denied, deadly}, f"other objects are named: {set(named)}")
+    for key, word in [(gone, "gone"), (archived, "archived"), (denied, "s3:GetObject"), (deadly, "memory")]:
+        words = f"{named[key]['reason']} {named[key]['hint']}"
+        check(word in words, f"{word!r} is not in {words!r}")
+    for key in (gone, archived, denied):
+        check(stack.receipts(run_id)[key]["state"] == "failed", f"{key} has not failed")
+    wait_until(lambda: stack.depth("TaskDeadLetterQueue") >= 1, 120, "no dead letter")
+    program(world, "status", "--destination", f"s3://{stack.bucket}/{stack.prefix}",
+            "--execution-id", run_id, "--json", codes=(3,))
+    # Mended:
+    s3.delete_bucket_policy(Bucket=SOURCE_BUCKET)
+    for key, body in content.items():
+        s3.put_object(Bucket=SOURCE_BUCKET, Key=key, Body=body)
+    world.proxy.rules.remove(kill)
+    again = stack.plan(run_id, format="ndjson")
+    check(again["tasks_queued"] == 4, f"{again}")
+    notification = stack.await_notification(run_id, number=2)
+    check(notification["verdict"] == "needs_look", f"{notification}")
+    truth.check_ndjson(stack, run_id, world.truth)
+    truth.check_balance(stack.record(run_id, "report.json"))
+
+
+def network_fails(world, stack):
+    """Refused connections, throttling, requests without an answer and half-delivered bodies lose
+    nothing."""
+    run_id = "faults"
+    counts = {"reset": 0, "slow_down": 0, "half": 0, "stall": 0}
+    lock = threading.Lock()
+
+    def faults(request):
+        is_data = request.path.startswith(f"/{SOURCE_BUCKET}/main_stream") or stack.bucket in request.path
+        if not is_data:
+            return None
+        with lock:
+            number = sum(counts.values()) + faults.seen
+            faults.seen += 1
+            if faults.seen % 5 == 1:
+                kind = "half" if is_reading(request, "main_stream") else "reset"
+            elif faults.seen % 5 == 3:
+                kind = "slow_down"
+            elif counts["stall"] < 1 and is_reading(request, "main_stream"):
+                kind = "stall"
+            else:
+                return None
+            counts[kind] += 1
+            return kind
+
+    faults.seen = 0
+    # The planner is invoked through the emulator, past the proxy; everything that it does is not.
+    stack.pause_worker(True)
+    stack.plan(run_id, format="ndjson")
+    world.proxy.rule(faults)
+    stack.pause_worker(False)
+    time.sleep(6)
+    world.proxy.down()
+    say("  the endpoint refuses connections")
+    time.sleep(12)
+    world.proxy.up()
+    time.sleep(10)
+    world.proxy.rules.remove(faults)
+    say(f"  faults injected: {counts}")
+    check(all(counts.values()), f"a kind of fault was never injected: {counts}")
+    notification = stack.await_notification(run_id, 900)
+    check(notification["verdict"] == "needs_look", f"{notification}")
+    truth.check_ndjson(stack, run_id, world.truth)
+    truth.check_balance(stack.record(run_id, "report.json"))
+
+
+def command_line(world, stack):
+    """`start --watch` follows a run to its end, `status` reads its ledger, and `run` does the same
+    on this machine from bucket to bucket."""
+    options = ["--start", "2024-04-01T00:00:00Z", "--end", "2024-04-01T06:00:00Z", "--window", "publish",
+               "--format", "ndjson", "--json"]
+    report = program(world, "start", "--stack", stack.name, "--org-id", ORG_ID, *options,
+                     "--execution-id", "watched", "--watch", codes=(3,))
+    check(report["verdict"] == "needs_look", f"{report['verdict']}")
+    truth.check_ndjson(stack, "watched", world.truth)
+    destination = f"s3://{stack.bucket}/{stack.prefix}".rstrip("/")
+    status = program(world, "status", "--destination", destination, "--execution-id", "watched",
+                     "--checksums", "--json", codes=(3,))
+    check(status["events"] == report["events"], "status and report differ")
+    world.account.client("s3").create_bucket(Bucket="by-hand")
+    report = program(
+        world, "run", "--org-id", ORG_ID, "--source", f"s3://{SOURCE_BUCKET}", "--destination", "s3://by-hand/here",
+        "--source-role-arn", f"arn:aws:iam::{ACCOUNT}:role/platform", "--external-id", EXTERNAL_ID,
+        "--execution-id", "local", *options, codes=(3,))
+    check(report["events"]["written"] == len(world.truth), f"{report['events']}")
+    program(world, "start", "--stack", "there-is-none", "--org-id", ORG_ID, *options, codes=(1,))
+
+
+def is_reading(request, key_part):
+    return request.method == "GET" and key_part in request.path and "list-type" not in request.path
+
+
+def wait_until(condition, secs_max, message):
+    deadline = time.monotonic() + secs_max
+    while not condition():
+        check(time.monotonic() < deadline, message)
+        time.sleep(0.5)
+
+
+def build():
+    say("building the program and the functions")
+    run(["cargo", "build", "--locked", "--quiet", "--package", "event-recovery"])
+    run([tool("sam"), "build", "--no-cached"] if False else ["make", "--no-print-directory", "build"])
+
+
+def prepare():
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    run([PROGRAM, "sample", WORK / "backup", "--hard", "--hours", str(HOURS), "--objects-per-hour", "6",
+         "--object-bytes", "200KiB", "--seed", "7"])
+
+
+def main():
+    wanted = sys.argv[1:]
+    build()
+    prepare()
+    failures = 0
+    with Emulator(WORK) as emulator, Proxy(emulator.port) as proxy:
+        world = World(emulator, proxy)
+        platform_side(world.account, world.backup)
+        say("deploying two stacks")
+        first = world.stack("recovery", DestinationPrefix="events/recovered").deploy()
+        second = world.stack("drill", Schedule="1").deploy()
+        scenarios = [
+            (recover_hard_sample, first), (dry_run_writes_nothing, first), (task_delivered_twice, first),
+            (command_line, first), (schedule_fires_twice, second), (events.each_event, first),
+            (access.statements_are_needed, first), (access.nothing_more, first),
+            (objects_that_cannot_be_read, second), (network_fails, first),
+        ]
+        for scenario, stack in scenarios:
+            name = scenario.__name__
+            if wanted and name not in wanted:
+                continue
+            began = time.monotonic()
+            say(f"{name} ...")
+            try:
+                scenario(world, stack)
+                say(f"{name}: ok, {time.monotonic() - began:.0f} s")
+            except Exception as error:
+                failures += 1
+                say(f"{name}: FAILED: {error}")
+                if not isinstance(error, Failed):
+                    traceback.print_exc()
+    say(f"{failures} scenarios failed; logs are in {WORK}" if failures else "all scenarios passed")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

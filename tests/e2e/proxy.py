@@ -1,0 +1,195 @@
+"""A proxy in front of the emulator that injects faults: the network on a bad day.
+
+Each request takes a connection of its own. Rules are asked in turn; the first that returns an
+action decides. Without one the bytes pass unchanged in both directions.
+"""
+
+import os
+import signal
+import socket
+import socketserver
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Callable, Optional
+
+HEAD_BYTES_MAX = 256 * 1024
+SLOW_DOWN = (
+    b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%s"
+)
+SLOW_DOWN_BODY = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+
+
+@dataclass
+class Request:
+    method: str
+    path: str
+    head: bytes
+    client_port: int
+    proxy_port: int
+
+    def kill_sender(self):
+        """Kills the process at the other end of the connection, as a lack of memory would."""
+        pid = process_of(self.client_port, self.proxy_port)
+        if pid is None or pid == os.getpid():
+            raise RuntimeError("the request comes from no process that may be killed")
+        os.kill(pid, signal.SIGKILL)
+
+
+@dataclass
+class Proxy:
+    """Listens on loopback on a port of its own; `down()` refuses connections until `up()`."""
+
+    upstream_port: int
+    rules: list = field(default_factory=list)
+    requests: int = 0
+    faults: int = 0
+    port: int = 0
+
+    def __enter__(self):
+        self.up()
+        return self
+
+    def __exit__(self, *_):
+        self.down()
+
+    def up(self):
+        proxy = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                try:
+                    proxy.pass_on(self.request)
+                except OSError:
+                    pass  # one side went away
+
+        class Server(socketserver.ThreadingTCPServer):
+            allow_reuse_address = True
+            daemon_threads = True
+            request_queue_size = 256
+
+        self.server = Server(("127.0.0.1", self.port), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def down(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def rule(self, rule: Callable[[Request], Optional[str]]):
+        self.rules.append(rule)
+        return rule
+
+    def pass_on(self, client):
+        head, rest = read_head(client)
+        if not head:
+            return
+        method, path = head.split(b" ", 2)[:2]
+        request = Request(
+            method.decode(), path.decode(), head, client.getpeername()[1], self.port
+        )
+        self.requests += 1
+        action = next((a for a in (rule(request) for rule in list(self.rules)) if a), None)
+        if action:
+            self.faults += 1
+        if action == "reset":
+            return
+        if action == "slow_down":
+            drain(client, head, rest)
+            client.sendall(SLOW_DOWN % (len(SLOW_DOWN_BODY), SLOW_DOWN_BODY))
+            return
+        if action == "stall":
+            time.sleep(90)
+            return
+        with socket.create_connection(("127.0.0.1", self.upstream_port), 30) as upstream:
+            upstream.sendall(one_request_only(head) + rest)
+            sender = threading.Thread(target=pump, args=(client, upstream), daemon=True)
+            sender.start()
+            if action == "half":
+                half(upstream, client)
+            else:
+                pump(upstream, client)
+
+
+def read_head(client):
+    data = b""
+    while b"\r\n\r\n" not in data and len(data) < HEAD_BYTES_MAX:
+        chunk = client.recv(65536)
+        if not chunk:
+            return b"", b""
+        data += chunk
+    head, _, rest = data.partition(b"\r\n\r\n")
+    return head + b"\r\n\r\n", rest
+
+
+def one_request_only(head):
+    lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"connection:")]
+    return b"\r\n".join(lines[:1] + [b"Connection: close"] + lines[1:])
+
+
+def length_of(head):
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            return int(line.split(b":")[1])
+    return 0
+
+
+def drain(client, head, rest):
+    left = length_of(head) - len(rest)
+    client.settimeout(2)
+    try:
+        while left > 0:
+            chunk = client.recv(65536)
+            if not chunk:
+                break
+            left -= len(chunk)
+    except OSError:
+        pass
+
+
+def pump(source, sink):
+    try:
+        while chunk := source.recv(65536):
+            sink.sendall(chunk)
+    except OSError:
+        pass
+    try:
+        sink.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass
+
+
+def half(upstream, client):
+    head, rest = read_head(upstream)
+    body_half = length_of(head) // 2
+    client.sendall(head + rest[:body_half])
+    sent = min(len(rest), body_half)
+    while sent < body_half:
+        chunk = upstream.recv(min(65536, body_half - sent))
+        if not chunk:
+            break
+        client.sendall(chunk)
+        sent += len(chunk)
+    client.close()
+
+
+def process_of(local_port, remote_port):
+    """The process that holds the connection, by the kernel's tables."""
+    inode = None
+    with open("/proc/net/tcp") as table:
+        for line in list(table)[1:]:
+            columns = line.split()
+            ports = [int(address.split(":")[1], 16) for address in columns[1:3]]
+            if ports == [local_port, remote_port]:
+                inode = columns[9]
+    if inode is None:
+        return None
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            for handle in os.listdir(f"/proc/{pid}/fd"):
+                if os.readlink(f"/proc/{pid}/fd/{handle}") == f"socket:[{inode}]":
+                    return int(pid)
+        except OSError:
+            continue
+    return None
