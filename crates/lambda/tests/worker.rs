@@ -1,0 +1,237 @@
+//! What the worker answers to a batch of tasks.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+#[path = "../../pipeline/tests/support/mod.rs"]
+mod support;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use aws_lambda_events::sqs::SqsEvent;
+use event_recovery_lambda::{HideMessage, WorkerFunction};
+use event_recovery_pipeline::{QueueError, State, Worker};
+use lambda_runtime::{Context, LambdaEvent};
+use serde_json::{Value, json};
+use support::doubles::{Effect, FaultyStorage, Operation, transient};
+use support::{Sandbox, event, id, object_key, request};
+
+/// Remembers which messages were hidden, and for how long.
+#[derive(Default)]
+struct Hidden(Mutex<Vec<(String, u32)>>);
+
+#[async_trait]
+impl HideMessage for Hidden {
+    async fn hide(&self, receipt_handle: &str, secs: u32) -> Result<(), QueueError> {
+        self.0.lock().unwrap().push((receipt_handle.to_owned(), secs));
+        Ok(())
+    }
+}
+
+/// Three objects and a worker whose source fails as told.
+struct Case {
+    sandbox: Sandbox,
+    keys: Vec<String>,
+    hidden: Arc<Hidden>,
+}
+
+impl Case {
+    fn new() -> Self {
+        let sandbox = Sandbox::new();
+        let keys = (1..=3).map(|number| {
+            let key = object_key("2024-04-01T00:10:00Z", number);
+            sandbox.back_up(&key, event(&format!("event {number}"), "2024-04-01T00:10:01Z"));
+            key
+        });
+        let keys = keys.collect();
+        Self {
+            sandbox,
+            keys,
+            hidden: Arc::default(),
+        }
+    }
+
+    fn faulty(&self) -> FaultyStorage {
+        FaultyStorage::new(self.sandbox.source())
+    }
+
+    async fn message(&self, number: usize, receives: u32) -> Value {
+        let task = self
+            .sandbox
+            .task(&request(json!({})), &id("run"), &self.keys[number])
+            .await;
+        json!({
+            "messageId": format!("m{number}"), "receiptHandle": format!("r{number}"),
+            "body": serde_json::to_string(&task).unwrap(),
+            "attributes": {"ApproximateReceiveCount": receives.to_string()},
+        })
+    }
+
+    /// The ids of the messages that stay in the queue.
+    async fn handle(&self, source: FaultyStorage, messages: Vec<Value>, secs: u64) -> Vec<String> {
+        let worker = Worker {
+            source: Arc::new(source),
+            ..self.sandbox.worker()
+        };
+        let hidden: Arc<dyn HideMessage> = self.hidden.clone();
+        let function = WorkerFunction::with(worker, hidden, 10, 1769, "stack".to_owned());
+        let event: SqsEvent = serde_json::from_value(json!({"Records": messages})).unwrap();
+        let deadline = SystemTime::now() + Duration::from_secs(secs);
+        let mut context = Context::default();
+        context.deadline = deadline
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_millis() as u64;
+        let answer = function.handle(LambdaEvent::new(event, context)).await;
+        let failures = answer.unwrap().batch_item_failures;
+        failures.into_iter().map(|f| f.item_identifier).collect()
+    }
+
+    fn events(&self) -> usize {
+        self.sandbox.lines(&id("run")).len()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_recovered_and_acknowledged() {
+    let case = Case::new();
+    let messages = vec![case.message(0, 1).await, case.message(1, 1).await];
+    assert!(case.handle(case.faulty(), messages, 300).await.is_empty());
+    assert_eq!(case.events(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_fails_in_passing_stays_and_waits_longer_each_time() {
+    for (receives, wait_secs) in [(1, 30), (2, 60), (9, 900)] {
+        let case = Case::new();
+        let source = case
+            .faulty()
+            .at_first(Operation::Open, &case.keys[1], 1, transient());
+        let messages = vec![case.message(0, 1).await, case.message(1, receives).await];
+        assert_eq!(case.handle(source, messages, 300).await, ["m1"]);
+        assert_eq!(case.events(), 1);
+        let hidden = case.hidden.0.lock().unwrap().clone();
+        assert_eq!(hidden, [("r1".to_owned(), wait_secs)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_costs_one_task_only() {
+    let case = Case::new();
+    let source = case
+        .faulty()
+        .at_first(Operation::Read, &case.keys[1], 1, Effect::Panic)
+        .at_first(Operation::Open, &case.keys[2], 1, Effect::Panic);
+    let mut messages = Vec::new();
+    for number in 0..3 {
+        messages.push(case.message(number, 1).await);
+    }
+    assert_eq!(case.handle(source, messages, 300).await, ["m1", "m2"]);
+    assert_eq!(case.events(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_someone_else_is_left_and_reaches_nothing() {
+    let case = Case::new();
+    let good = case.message(0, 1).await;
+    let body: Value = serde_json::from_str(good["body"].as_str().unwrap()).unwrap();
+    let rows = [
+        ("nothing", json!("")),
+        ("another bucket", json!({"bucket": "another"})),
+        ("another destination", json!({"destination": "s3://another"})),
+        ("path traversal", json!({"key": "main_stream/2024/04/01/00/../../../../../secret"})),
+        ("outside of the backup", json!({"key": "secret"})),
+        ("a newer version", json!({"version": 2})),
+        ("an id that leads elsewhere", json!({"execution_id": "../../elsewhere"})),
+        ("the ledger's own folder", json!({"execution_id": "_rejected"})),
+        ("a negative size", json!({"size": -1})),
+        ("a size beyond all bounds", json!({"size": 1e300})),
+        ("an unknown format", json!({"format": "csv"})),
+        ("a format that does not go with its compression", json!({"compression": "snappy"})),
+    ];
+    for (name, changes) in rows {
+        let mut hostile = body.clone();
+        if let Some(changes) = changes.as_object() {
+            for (field, value) in changes {
+                hostile[field] = value.clone();
+            }
+        } else {
+            hostile = changes;
+        }
+        let mut message = case.message(0, 1).await;
+        message["messageId"] = json!("hostile");
+        message["body"] = json!(hostile.to_string());
+        let left = case.handle(case.faulty(), vec![message], 300).await;
+        assert_eq!(left, ["hostile"], "{name}");
+        assert!(case.sandbox.tree().is_empty(), "{name}: something was written");
+    }
+    // Numbers that are absurd and yet numbers are borne.
+    let mut absurd = body;
+    absurd["size"] = json!(u64::MAX);
+    absurd["window"]["lead_secs"] = json!(u32::MAX);
+    absurd["window"]["lag_secs"] = json!(u32::MAX);
+    let mut message = good;
+    message["body"] = json!(absurd.to_string());
+    let messages = vec![message, case.message(1, 1).await];
+    case.handle(case.faulty(), messages, 300).await;
+    assert!(case.events() >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_task_is_begun_when_time_runs_short() {
+    let case = Case::new();
+    let messages = vec![case.message(0, 1).await];
+    let left = case.handle(case.faulty(), messages, 0).await;
+    assert_eq!(left, ["m0"]);
+    assert_eq!(case.events(), 0);
+    // It comes again at once.
+    assert_eq!(*case.hidden.0.lock().unwrap(), [("r0".to_owned(), 0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_came_often_is_tried_after_all_others() {
+    let case = Case::new();
+    let destination = case.sandbox.destination_path();
+    let others_done = Arc::new(Mutex::new(None));
+    let (seen, keys) = (Arc::clone(&others_done), case.keys.clone());
+    let receipts = move || {
+        let receipt = |key: &String| destination.join(support::receipt_key(&id("run"), key));
+        let done = keys[1..].iter().filter(|key| receipt(key).exists());
+        *seen.lock().unwrap() = Some(done.count());
+    };
+    let source = case.faulty().at_first(
+        Operation::Open,
+        &case.keys[0],
+        1,
+        Effect::Meanwhile(Arc::new(receipts)),
+    );
+    let messages = vec![
+        case.message(0, 4).await,
+        case.message(1, 1).await,
+        case.message(2, 3).await,
+    ];
+    assert!(case.handle(source, messages, 300).await.is_empty());
+    assert_eq!(*others_done.lock().unwrap(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_attempt_is_announced_before_anything_can_go_wrong() {
+    let case = Case::new();
+    // The task waits behind another, and then its attempt dies.
+    let source = case
+        .faulty()
+        .at_first(Operation::Open, &case.keys[0], 1, Effect::Panic);
+    let messages = vec![case.message(0, 10).await];
+    assert_eq!(case.handle(source, messages, 300).await, ["m0"]);
+    let receipt = case.sandbox.receipt(&id("run"), &case.keys[0]).unwrap();
+    assert!(
+        matches!(receipt.state, State::Attempting { .. }),
+        "{receipt:?}"
+    );
+}
