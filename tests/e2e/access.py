@@ -3,6 +3,7 @@
 import json
 import time
 
+import boto3
 from botocore.exceptions import ClientError
 
 from stack import ACCOUNT, ORG_ID, PROJECT, SOURCE_BUCKET, check, run, upload
@@ -17,7 +18,11 @@ NOT_EXERCISED = {
     "sqs:DeleteMessage": "the emulator polls for event source mappings without the function's role",
     "sqs:GetQueueAttributes": "the emulator polls for event source mappings without the function's role",
 }
-# Statements that no invocation fails without, and why.
+# Statements that no invocation of the tests fails without, by their `Sid`.
+NOT_INVOKED = {
+    "KeepFailedInvocations": "only asynchronous invocations that fail three times go there",
+}
+# Actions that no invocation fails without, and why.
 NOT_FATAL = {
     "sqs:ChangeMessageVisibility": "a message that can't be hidden comes again when its queue says so; tried directly",
     "s3:AbortMultipartUpload": "an upload that can't be aborted is removed by the bucket's lifecycle rule",
@@ -43,8 +48,14 @@ class Probe:
             upload(world.account.client("s3"), clean)
         self.planned = stack.plan("clean", format="ndjson", **CLEAN)
         check(stack.await_notification("clean")["verdict"] == "complete", "the clean run is not complete")
-        tasks = stack.read(f"{stack.prefix}_recovery/clean/tasks/2024-05-01T00.jsonl").splitlines()
-        self.object = json.loads(tasks[1])
+        self.clean = json.loads(self.tasks("clean", "2024-05-01T00")[0])
+        torn = json.loads((world.backup / "torn.jsonl").read_text().splitlines()[0])["key"]
+        hour = "-".join(torn.split("/")[1:4]) + "T" + torn.split("/")[4]
+        planned = map(json.loads, self.tasks("hard-ndjson", hour))
+        self.torn = next(object_ for object_ in planned if object_["key"] == torn)
+
+    def tasks(self, run_id, hour):
+        return self.stack.read(f"{self.stack.prefix}_recovery/{run_id}/tasks/{hour}.jsonl").splitlines()[1:]
 
     def name(self):
         self.number += 1
@@ -56,10 +67,13 @@ class Probe:
         return not failed and answer["tasks_queued"] == 1
 
     def worker(self):
+        return self.work(self.clean) and self.work(self.torn)
+
+    def work(self, backup_object):
         run_id = self.name()
         body = {
-            "version": 1, "execution_id": run_id, "key": self.object["key"], "size": self.object["size"],
-            "etag": self.object["etag"], "format": "ndjson", "compression": "none",
+            "version": 1, "execution_id": run_id, "key": backup_object["key"], "size": backup_object["size"],
+            "etag": backup_object["etag"], "format": "ndjson", "compression": "none",
             "window": {"kind": "publish", "start": CLEAN["start"], "end": CLEAN["end"],
                        "lead_secs": 900, "lag_secs": 3600},
             "filters": {"domains": [], "event_types": []},
@@ -110,8 +124,11 @@ def statements_are_needed(world, stack):
                 if all(reasons):
                     listed.append(f"{function}/{statement['Sid']}: {reasons[0]}")
                     continue
-                if statement["Effect"] != "Allow":
+                if statement["Sid"] in NOT_INVOKED:
+                    listed.append(f"{function}/{statement['Sid']}: {NOT_INVOKED[statement['Sid']]}")
                     continue
+                if statement["Effect"] != "Allow":
+                    continue  # tried by `nothing_more`
                 others = [other for other in statements if other is not statement]
                 put_policy(iam, role_name, policy_name, document, others)
                 try:
@@ -140,7 +157,6 @@ def session_of(world, role_name):
         got = world.account.client("sts").assume_role(RoleArn=arn, RoleSessionName="tests")["Credentials"]
     finally:
         iam.update_assume_role_policy(RoleName=role_name, PolicyDocument=json.dumps(trust))
-    import boto3
     return boto3.Session(
         aws_access_key_id=got["AccessKeyId"], aws_secret_access_key=got["SecretAccessKey"],
         aws_session_token=got["SessionToken"], region_name=world.account.session.region_name)
@@ -161,6 +177,7 @@ def nothing_more(world, stack):
     other_role = iam.create_role(RoleName="someone-elses", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
     mine, events = stack.prefix, f"{stack.prefix}execution_id=hard-ndjson/"
     some_event_file = next(key for key in stack.keys("execution_id=hard-ndjson/") if key.endswith(".ndjson"))
+    some_rejected_file = stack.keys("_recovery/_rejected/hard-ndjson/")[0]
     tried = 0
     for function, role in ROLES.items():
         session = session_of(world, stack.resources[role])
@@ -179,6 +196,7 @@ def nothing_more(world, stack):
             "read another prefix": lambda: s3.get_object(**here, Key=elsewhere),
             "write another prefix": lambda: s3.put_object(**here, Key="elsewhere/x", Body=b"x"),
             "read events": lambda: s3.get_object(**here, Key=some_event_file),
+            "read rejected fragments": lambda: s3.get_object(**here, Key=some_rejected_file),
             "remove events": lambda: s3.delete_object(**here, Key=some_event_file),
             "remove the ledger": lambda: s3.delete_object(**here, Key=f"{mine}_recovery/hard-ndjson/plan.json"),
             "send to another queue": lambda: sqs.send_message(QueueUrl=other_queue, MessageBody="x"),

@@ -6,13 +6,13 @@ Usage: e2e.py [SCENARIO...]: all scenarios, or the named ones.
 
 import datetime
 import json
-import re
+import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
 import traceback
-from pathlib import Path
 
 import access
 import events
@@ -20,7 +20,7 @@ import truth
 from emulator import Emulator
 from proxy import Proxy
 from stack import (ACCOUNT, EXTERNAL_ID, ORG_ID, PROJECT, SOURCE_BUCKET, Account, Failed, Stack, check,
-                   platform_side, run, tool, upload)
+                   platform_side, run, upload)
 
 WORK = PROJECT / "target/e2e"
 PROGRAM = PROJECT / "target/debug/event-recovery"
@@ -56,8 +56,6 @@ class World:
 
 def program(world, *arguments, codes=(0,)):
     """Runs the command line against the emulator; returns its JSON."""
-    import os
-    import subprocess
     done = subprocess.run(
         [PROGRAM, *arguments], env={**os.environ, **world.account.environment()},
         capture_output=True, text=True, timeout=600)
@@ -117,9 +115,7 @@ def schedule_fires_twice(world, stack):
          "--start", hour.strftime("%Y-%m-%dT%H")])
     upload(world.account.client("s3"), recent)
     scheduler = world.account.client("scheduler")
-    name = next(s["Name"] for s in scheduler.list_schedules()["Schedules"]
-                if s["Name"].startswith(stack.name) or stack.name in s["Name"])
-    schedule = scheduler.get_schedule(Name=name)
+    schedule = scheduler.get_schedule(Name=stack.resources["RecoverySchedule"])
     check("<aws.scheduler.scheduled-time>" in schedule["Target"]["Input"], "the input lacks the scheduled time")
     # The emulator does not fill in the scheduled time, and an hour is long to wait for.
     target = dict(schedule["Target"])
@@ -326,7 +322,7 @@ def wait_until(condition, secs_max, message):
 def build():
     say("building the program and the functions")
     run(["cargo", "build", "--locked", "--quiet", "--package", "event-recovery"])
-    run([tool("sam"), "build", "--no-cached"] if False else ["make", "--no-print-directory", "build"])
+    run(["make", "--no-print-directory", "build"])
 
 
 def prepare():

@@ -41,7 +41,9 @@ fn the_planners_payloads_are_requests_or_schedules_events() {
     for (name, payload) in payloads("planner") {
         let value: Value = serde_json::from_slice(&payload).unwrap();
         let is_schedule = value.get("scheduled_time").is_some()
-            || value.get("detail-type").is_some_and(|kind| kind == "Scheduled Event");
+            || value
+                .get("detail-type")
+                .is_some_and(|kind| kind == "Scheduled Event");
         assert!(
             is_schedule || RecoveryRequest::from_json(&payload).is_ok(),
             "{name}"
@@ -55,7 +57,11 @@ fn the_workers_payloads_hold_tasks_that_come_back_the_same() {
         for body in bodies(&payload) {
             let task: Task = serde_json::from_str(&body).unwrap_or_else(|e| panic!("{name}: {e}"));
             let again: Value = serde_json::to_value(&task).unwrap();
-            assert_eq!(again, serde_json::from_str::<Value>(&body).unwrap(), "{name}");
+            assert_eq!(
+                again,
+                serde_json::from_str::<Value>(&body).unwrap(),
+                "{name}"
+            );
         }
     }
 }

@@ -29,7 +29,10 @@ struct Hidden(Mutex<Vec<(String, u32)>>);
 #[async_trait]
 impl HideMessage for Hidden {
     async fn hide(&self, receipt_handle: &str, secs: u32) -> Result<(), QueueError> {
-        self.0.lock().unwrap().push((receipt_handle.to_owned(), secs));
+        self.0
+            .lock()
+            .unwrap()
+            .push((receipt_handle.to_owned(), secs));
         Ok(())
     }
 }
@@ -46,7 +49,10 @@ impl Case {
         let sandbox = Sandbox::new();
         let keys = (1..=3).map(|number| {
             let key = object_key("2024-04-01T00:10:00Z", number);
-            sandbox.back_up(&key, event(&format!("event {number}"), "2024-04-01T00:10:01Z"));
+            sandbox.back_up(
+                &key,
+                event(&format!("event {number}"), "2024-04-01T00:10:01Z"),
+            );
             key
         });
         let keys = keys.collect();
@@ -144,16 +150,31 @@ async fn a_message_of_someone_else_is_left_and_reaches_nothing() {
     let rows = [
         ("nothing", json!("")),
         ("another bucket", json!({"bucket": "another"})),
-        ("another destination", json!({"destination": "s3://another"})),
-        ("path traversal", json!({"key": "main_stream/2024/04/01/00/../../../../../secret"})),
+        (
+            "another destination",
+            json!({"destination": "s3://another"}),
+        ),
+        (
+            "path traversal",
+            json!({"key": "main_stream/2024/04/01/00/../../../../../secret"}),
+        ),
         ("outside of the backup", json!({"key": "secret"})),
         ("a newer version", json!({"version": 2})),
-        ("an id that leads elsewhere", json!({"execution_id": "../../elsewhere"})),
-        ("the ledger's own folder", json!({"execution_id": "_rejected"})),
+        (
+            "an id that leads elsewhere",
+            json!({"execution_id": "../../elsewhere"}),
+        ),
+        (
+            "the ledger's own folder",
+            json!({"execution_id": "_rejected"}),
+        ),
         ("a negative size", json!({"size": -1})),
         ("a size beyond all bounds", json!({"size": 1e300})),
         ("an unknown format", json!({"format": "csv"})),
-        ("a format that does not go with its compression", json!({"compression": "snappy"})),
+        (
+            "a format that does not go with its compression",
+            json!({"compression": "snappy"}),
+        ),
     ];
     for (name, changes) in rows {
         let mut hostile = body.clone();
@@ -169,7 +190,10 @@ async fn a_message_of_someone_else_is_left_and_reaches_nothing() {
         message["body"] = json!(hostile.to_string());
         let left = case.handle(case.faulty(), vec![message], 300).await;
         assert_eq!(left, ["hostile"], "{name}");
-        assert!(case.sandbox.tree().is_empty(), "{name}: something was written");
+        assert!(
+            case.sandbox.tree().is_empty(),
+            "{name}: something was written"
+        );
     }
     // Numbers that are absurd and yet numbers are borne.
     let mut absurd = body;
