@@ -134,8 +134,7 @@ def schedule_fires_twice(world, stack):
         found = [heard for heard in stack.heard if heard["execution_id"].startswith(prefix)]
     check(found, "the schedule did not recover its window")
     time.sleep(3)
-    runs = {key.split("/_recovery/")[-1].split("/")[0] for key in stack.keys("_recovery/")
-            if f"_recovery/{prefix}" in key}
+    runs = {key.split("_recovery/")[1].split("/")[0] for key in stack.keys(f"_recovery/{prefix}")}
     check(len(runs) == 1, f"the schedule made the runs {runs}")
     run_id = runs.pop()
     check(len(stack.notifications(run_id)) == 1, "more than one notification")

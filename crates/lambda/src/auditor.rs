@@ -8,7 +8,7 @@ use chrono::Utc;
 use event_recovery_aws::{Topic, TopicError};
 use event_recovery_pipeline::{
     AUDIT_CALL_VERSION, AuditCall, AuditError, Audited, Destination, Ledger, LedgerError, Report,
-    Verdict, audit_when_finished, end_call, is_ended,
+    Verdict, audit_when_finished, claim_call, end_call, is_ended,
 };
 use lambda_runtime::{Error, LambdaEvent, tracing};
 use serde_json::{Value, json};
@@ -146,12 +146,26 @@ impl AuditorFunction {
             Ok(Audited::Waiting { receipts, planned }) => {
                 let execution_id = id.as_str();
                 tracing::info!(execution_id, receipts, planned, "the run goes on");
-                return Ok(false);
+                Ok(false)
             }
-            Ok(Audited::Finished { report, is_overdue }) => {
-                self.tell(&report, is_overdue).await?;
-            }
-            Err(error) if is_passing(&error) && now < call.deadline => return Err(error.into()),
+            Err(error) if is_passing(&error) && now < call.deadline => Err(error.into()),
+            ended => self.tell_once(call, ended).await,
+        }
+    }
+
+    /// Tells how the run ended, unless another auditor with the same call does.
+    async fn tell_once(
+        &self,
+        call: &AuditCall,
+        ended: Result<Audited, AuditError>,
+    ) -> Result<bool, Failure> {
+        let destination = &*self.destination;
+        if !claim_call(destination, call, Utc::now()).await? {
+            return Ok(false);
+        }
+        match ended {
+            Ok(Audited::Finished { report, is_overdue }) => self.tell(&report, is_overdue).await?,
+            Ok(Audited::Waiting { .. }) => return Ok(false),
             Err(error) => self.tell_failure(call, &error).await?,
         }
         end_call(destination, call, Utc::now()).await?;

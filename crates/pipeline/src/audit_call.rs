@@ -9,13 +9,16 @@ use serde::{Deserialize, Serialize};
 use crate::execution_id::ExecutionId;
 use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, Versioned, read_record, to_json};
 use crate::queue::QueueError;
-use crate::storage::{Precondition, Records};
+use crate::storage::{Precondition, Records, Written};
 
 /// The version of [`AuditCall`] that this software writes, and the newest that it reads.
 pub const AUDIT_CALL_VERSION: u32 = 1;
 
 /// The longest wait for a run, in hours.
 pub const AUDIT_WAIT_HOURS_MAX: u32 = 48;
+
+/// How long one auditor has a call to itself, in seconds: the longest that a function may run.
+const CLAIM_SECS: i64 = 15 * 60;
 
 /// What an auditor is asked to do: wait until the run is finished or overdue, then audit it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +54,9 @@ pub struct AuditRecord {
     pub wait_hours: u32,
     /// Whether the auditor has ended it.
     pub ended: bool,
+    /// Until when one auditor has it to itself, to tell people how the run ended.
+    #[serde(default)]
+    pub claimed_until: Option<DateTime<Utc>>,
 }
 
 impl Versioned for AuditRecord {
@@ -125,6 +131,7 @@ impl AuditCaller {
             deadline: now + TimeDelta::hours(i64::from(wait_hours)),
             wait_hours,
             ended: false,
+            claimed_until: None,
         };
         self.queue
             .call(&AuditCall {
@@ -148,6 +155,40 @@ impl AuditCaller {
     }
 }
 
+/// Takes the call for one auditor, so that a call that was sent twice is answered once. Returns
+/// whether it could; an auditor that dies loses it after [`CLAIM_SECS`].
+///
+/// # Errors
+///
+/// The ledger's.
+pub async fn claim_call(
+    records: &(impl Records + ?Sized),
+    call: &AuditCall,
+    now: DateTime<Utc>,
+) -> Result<bool, LedgerError> {
+    let ledger = Ledger::new(call.execution_id.clone());
+    let key = ledger.audit_key();
+    let known = audit_record(records, &ledger).await?;
+    let is_taken = known.as_ref().is_some_and(|(known, _)| {
+        let is_claimed = known.claimed_until.is_some_and(|until| now < until);
+        is_answered(known, call) || (known.number == call.number && is_claimed)
+    });
+    if is_taken {
+        return Ok(false);
+    }
+    let record = AuditRecord {
+        claimed_until: Some(now + TimeDelta::seconds(CLAIM_SECS)),
+        ..record_of(call, known.as_ref(), now)
+    };
+    let precondition = match known {
+        Some((_, etag)) => Precondition::Unchanged(etag),
+        None => Precondition::Absent,
+    };
+    let bytes = to_json(&key, &record)?;
+    let written = records.put_if(&key, bytes, precondition).await?;
+    Ok(written == Written::Yes)
+}
+
 /// Whether the call has been ended, by this auditor or by another, or a newer one has taken its place.
 ///
 /// # Errors
@@ -159,9 +200,11 @@ pub async fn is_ended(
 ) -> Result<bool, LedgerError> {
     let ledger = Ledger::new(call.execution_id.clone());
     let record = audit_record(records, &ledger).await?;
-    Ok(record.is_some_and(|(record, _)| {
-        record.number > call.number || (record.number == call.number && record.ended)
-    }))
+    Ok(record.is_some_and(|(record, _)| is_answered(&record, call)))
+}
+
+fn is_answered(known: &AuditRecord, call: &AuditCall) -> bool {
+    known.number > call.number || (known.number == call.number && known.ended)
 }
 
 /// Writes down that the call has been answered.
@@ -178,14 +221,8 @@ pub async fn end_call(
     let key = ledger.audit_key();
     let known = audit_record(records, &ledger).await?;
     let record = AuditRecord {
-        version: LEDGER_VERSION,
-        number: call.number,
-        deadline: call.deadline,
-        wait_hours: known.as_ref().map_or_else(
-            || hours_until(now, call.deadline),
-            |(record, _)| record.wait_hours,
-        ),
         ended: true,
+        ..record_of(call, known.as_ref(), now)
     };
     let precondition = match known {
         Some((known, _)) if known.number > call.number => return Ok(()),
@@ -197,6 +234,25 @@ pub async fn end_call(
         .put_if(&key, to_json(&key, &record)?, precondition)
         .await?;
     Ok(())
+}
+
+/// The call as the ledger holds it while it is open.
+fn record_of(
+    call: &AuditCall,
+    known: Option<&(AuditRecord, String)>,
+    now: DateTime<Utc>,
+) -> AuditRecord {
+    AuditRecord {
+        version: LEDGER_VERSION,
+        number: call.number,
+        deadline: call.deadline,
+        wait_hours: known.map_or_else(
+            || hours_until(now, call.deadline),
+            |(record, _)| record.wait_hours,
+        ),
+        ended: false,
+        claimed_until: None,
+    }
 }
 
 fn hours_until(now: DateTime<Utc>, deadline: DateTime<Utc>) -> u32 {

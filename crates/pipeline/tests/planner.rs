@@ -13,7 +13,7 @@ use std::sync::Arc;
 use event_recovery_pipeline::{
     AuditCall, AuditCaller, Audited, CallAuditor, ListObjects, ListedObject, PlanError, PlanLimits,
     PlanRecord, Planner, Problem, QueueError, Records, ResolvedRequest, Unobserved, Verdict,
-    audit_when_finished, end_call, is_ended, preview,
+    audit_when_finished, claim_call, end_call, is_ended, preview,
 };
 use serde_json::json;
 use support::doubles::{
@@ -451,6 +451,12 @@ impl Deployed {
         let audited = audit_when_finished(&*destination, run, deadline, at(NOW)).await;
         let audited = audited.unwrap();
         if matches!(audited, Audited::Finished { .. }) {
+            // One of two auditors with the same call.
+            let claims = [
+                claim_call(&*destination, &call, at(NOW)).await,
+                claim_call(&*destination, &call, at(NOW)).await,
+            ];
+            assert_eq!(claims.map(Result::unwrap), [true, false]);
             end_call(&*destination, &call, at(NOW)).await.unwrap();
         }
         audited
