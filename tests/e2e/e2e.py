@@ -47,8 +47,8 @@ class World:
             "SourceRoleArn": f"arn:aws:iam::{ACCOUNT}:role/platform",
             "SourceExternalId": EXTERNAL_ID,
             "EndpointUrl": f"http://127.0.0.1:{self.proxy.port}",
-            "WorkerTimeoutSecs": "20",
-            "TaskVisibilitySecs": "20",
+            "WorkerTimeoutSecs": "10",
+            "TaskVisibilitySecs": "10",
             "AuditMinVisibilitySecs": "1",
             **parameters,
         })

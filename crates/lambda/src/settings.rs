@@ -7,9 +7,12 @@ use event_recovery_pipeline::{
     RequestLimits, Schedule, Tolerance, WindowKind,
 };
 
+/// Gives the value that a name has in the environment.
+type Read = Box<dyn Fn(&str) -> Option<String>>;
+
 /// Reads settings and keeps what is wrong with them, so that all of it is told at once.
 pub struct Settings {
-    read: Box<dyn Fn(&str) -> Option<String>>,
+    read: Read,
     problems: Vec<String>,
 }
 

@@ -156,7 +156,7 @@ impl AuditCaller {
 }
 
 /// Takes the call for one auditor, so that a call that was sent twice is answered once. Returns
-/// whether it could; an auditor that dies loses it after [`CLAIM_SECS`].
+/// whether it could; an auditor that dies loses it after a quarter of an hour.
 ///
 /// # Errors
 ///
