@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -169,10 +169,13 @@ impl PlanError {
             Self::OtherRequest { .. } => Some(
                 "repeat the first request to go on with the run, or choose another id".to_owned(),
             ),
-            Self::TooManyObjects { hour, .. } => Some(format!(
-                "split the range: end the first part before `{}`",
-                hour.label()
-            )),
+            Self::TooManyObjects { hour, .. } => {
+                let split = hour.start().to_rfc3339_opts(SecondsFormat::Secs, true);
+                Some(format!(
+                    "split the range: once with `--end {split}` (`\"end\": \"{split}\"`), once with \
+                     `--start {split}`, both with instants and further execution ids"
+                ))
+            }
             Self::OutOfTime { execution_id, .. } => Some(format!(
                 "repeat the request with `execution_id` `{execution_id}`: it goes on with the rest"
             )),

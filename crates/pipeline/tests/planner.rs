@@ -212,7 +212,12 @@ async fn more_objects_than_the_limit_are_refused_with_where_to_split() {
             error,
             PlanError::TooManyObjects { objects_max: 1, .. }
         ));
-        assert!(error.hint().unwrap().contains("`2024-04-01T01`"));
+        assert!(
+            error
+                .hint()
+                .unwrap()
+                .contains("`--end 2024-04-01T01:00:00Z`")
+        );
     }
     assert_eq!(sandbox.read("_recovery/run/plan.json"), None);
     let raised = planner(2).plan(&two_hours(), &run, now).await.unwrap();

@@ -1,0 +1,201 @@
+//! Plans many objects against stand-ins in memory that answer as slowly as the services do, and prints
+//! how long it took. Usage: `cargo run --release --example plan_many -- OBJECTS`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a measurement, where a failure is a panic"
+)]
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use event_recovery_pipeline::{
+    ExecutionId, ListObjects, ListPage, ListedObject, PlanLimits, Planner, Precondition,
+    QueueError, Record, Records, RecoveryRequest, RequestLimits, SendTasks, StorageError, Task,
+    Tolerance, Unobserved, Written,
+};
+use futures::{StreamExt, stream};
+use tokio::time::sleep;
+
+const ORG: &str = "tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be";
+const HOURS: u64 = 720;
+/// What S3 and SQS take within their region, on the slow side.
+const LIST_PAGE: Duration = Duration::from_millis(100);
+const RECORD: Duration = Duration::from_millis(30);
+const SEND_BATCH: Duration = Duration::from_millis(20);
+/// As the queue on SQS sends them.
+const BATCHES_AT_ONCE: usize = 16;
+
+struct Source {
+    objects_per_hour: u64,
+}
+
+#[async_trait]
+impl ListObjects for Source {
+    async fn list_page(&self, prefix: &str, next: Option<&str>) -> Result<ListPage, StorageError> {
+        sleep(LIST_PAGE).await;
+        let first: u64 = next.map_or(0, |next| next.parse().unwrap());
+        let last = (first + 1000).min(self.objects_per_hour);
+        let time = prefix["main_stream/".len()..].replace('/', "-");
+        let objects = (first..last).map(|number| ListedObject {
+            key: format!(
+                "{prefix}dataplatform-{ORG}-5-{time}{:02}-{:02}-1142260c-c088-427a-bbaa-{number:012x}",
+                number % 60,
+                number / 60 % 60
+            ),
+            size: 10_000_000,
+            etag: "\"d41d8cd98f00b204e9800998ecf8427e\"".to_owned(),
+            last_modified: DateTime::UNIX_EPOCH,
+        });
+        Ok(ListPage {
+            objects: objects.collect(),
+            next: (last < self.objects_per_hour).then(|| last.to_string()),
+        })
+    }
+}
+
+#[derive(Default)]
+struct Ledger {
+    records: Mutex<HashMap<String, Vec<u8>>>,
+}
+
+#[async_trait]
+impl Records for Ledger {
+    async fn get(&self, key: &str) -> Result<Option<Record>, StorageError> {
+        sleep(RECORD).await;
+        let bytes = self.records.lock().unwrap().get(key).cloned();
+        Ok(bytes.map(|bytes| Record {
+            bytes,
+            etag: "etag".to_owned(),
+        }))
+    }
+
+    async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
+        sleep(RECORD).await;
+        // Task lists are not read again here, and would take the memory that is measured.
+        let kept = if key.contains("/tasks/") {
+            Vec::new()
+        } else {
+            bytes
+        };
+        self.records.lock().unwrap().insert(key.to_owned(), kept);
+        Ok(())
+    }
+
+    async fn put_if(
+        &self,
+        key: &str,
+        bytes: Vec<u8>,
+        _: Precondition,
+    ) -> Result<Written, StorageError> {
+        self.put(key, bytes).await?;
+        Ok(Written::Yes)
+    }
+
+    async fn delete(&self, _: &str) -> Result<(), StorageError> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    bytes: AtomicU64,
+}
+
+#[async_trait]
+impl SendTasks for Queue {
+    async fn send(&self, tasks: Vec<Task>) -> Result<(), QueueError> {
+        stream::iter(tasks.chunks(10))
+            .for_each_concurrent(BATCHES_AT_ONCE, |batch| async move {
+                let bytes = batch
+                    .iter()
+                    .map(|task| serde_json::to_string(task).unwrap().len());
+                self.bytes
+                    .fetch_add(bytes.sum::<usize>() as u64, Ordering::Relaxed);
+                sleep(SEND_BATCH).await;
+            })
+            .await;
+        Ok(())
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let objects: u64 = std::env::args()
+        .nth(1)
+        .map_or(200_000, |text| text.parse().expect("a number of objects"));
+    let request = format!(
+        r#"{{"org_id":"{ORG}","start":"2024-04-01","end":"2024-04-30","window":"publish"}}"#
+    );
+    let request = RecoveryRequest::from_json(request.as_bytes()).unwrap();
+    let limits = RequestLimits::default();
+    let resolved = request.resolve(&limits, &Tolerance::default(), Utc::now());
+    let (source, ledger, queue) = (
+        Source {
+            objects_per_hour: objects.div_ceil(HOURS),
+        },
+        Ledger::default(),
+        Queue::default(),
+    );
+    let planner = Planner {
+        source: &source,
+        ledger: &ledger,
+        queue: &queue,
+        auditor: None,
+        until: None,
+        limits: PlanLimits {
+            objects_max: 10_000_000,
+        },
+        observer: &Unobserved,
+    };
+    let began = Instant::now();
+    let id = ExecutionId::parse("many").unwrap();
+    let request = resolved.unwrap().request;
+    let planned = planner.plan(&request, &id, Utc::now()).await.unwrap();
+    let took = began.elapsed().as_secs_f64();
+    println!(
+        "{} objects listed, recorded and queued in {took:.1} s of waiting for stand-ins; {:.2} CPU-s; {} MiB resident at the most",
+        planned.tasks_queued,
+        cpu_secs(),
+        peak_resident_mib(),
+    );
+}
+
+/// User and system time of this process (Linux).
+fn cpu_secs() -> f64 {
+    let mut text = String::new();
+    let mut stat = std::fs::File::open("/proc/self/stat").unwrap();
+    stat.read_to_string(&mut text).unwrap();
+    let fields: Vec<&str> = text
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    // Fields 14 and 15 of the file, in hundredths of a second.
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+fn peak_resident_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        / 1024
+}
