@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
 for test in $(grep -ohE '`[a-z0-9_]+`' docs/semantics.md | tr -d '`' | awk -F_ 'NF > 4' | sort -u); do
-  if ! grep -rqE "fn $test\(" crates tests; then
+  if ! grep -rqE "(fn|def) $test\(" crates tests; then
     echo "docs/semantics.md names a test that does not exist: $test" >&2
     failed=1
   fi
@@ -17,7 +17,7 @@ for document in README.md docs/*.md; do
     fi
   done
 done
-for target in $(grep -ohE '(`|^)make [a-z]+' README.md docs/*.md | awk '{print $2}' | sort -u); do
+for target in $(grep -ohE '(`|^)make [a-z0-9-]+' README.md docs/*.md | awk '{print $2}' | sort -u); do
   if ! grep -qE "^$target:" Makefile; then
     echo "a document names 'make $target', which the Makefile does not have" >&2
     failed=1
