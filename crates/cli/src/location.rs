@@ -26,6 +26,7 @@ impl FromStr for Location {
             };
         };
         let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let is_root = prefix.is_empty();
         let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
         let is_plain = |part: &str| !matches!(part, "" | "." | "..");
         if name.is_empty() {
@@ -33,7 +34,7 @@ impl FromStr for Location {
                 "it names no bucket; it accepts `s3://BUCKET` or `s3://BUCKET/PREFIX`".to_owned(),
             );
         }
-        if !prefix.is_empty() && !prefix.split('/').all(is_plain) {
+        if !is_root && !prefix.split('/').all(is_plain) {
             return Err("its prefix has an empty, `.` or `..` part".to_owned());
         }
         Ok(Self::Bucket {
