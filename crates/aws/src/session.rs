@@ -86,16 +86,53 @@ pub async fn assume(base: &SdkConfig, roles: &[AssumedRole], region: Option<&str
     }
 }
 
-/// What a session that reads backups may do, whatever its role may: list and read them.
-pub fn source_session_policy(bucket: &str, kms_key_arn: Option<&str>) -> String {
-    // The partition is not known here, and a session policy can only narrow.
-    let mut statements = vec![
-        json!({"Effect": "Allow", "Action": "s3:ListBucket", "Resource": format!("arn:*:s3:::{bucket}"),
-            "Condition": {"StringLike": {"s3:prefix": "main_stream/*"}}}),
-        json!({"Effect": "Allow", "Action": "s3:GetObject",
-            "Resource": format!("arn:*:s3:::{bucket}/main_stream/*")}),
-    ];
-    statements.push(json!({"Effect": "Allow", "Action": "kms:Decrypt",
-        "Resource": kms_key_arn.unwrap_or("*")}));
-    json!({"Version": "2012-10-17", "Statement": statements}).to_string()
+/// What a session of the role may do that reads backups, whatever the role may do: list and read them.
+pub fn source_session_policy(
+    role_arn: &str,
+    bucket: &str,
+    prefix: &str,
+    kms_key_arn: Option<&str>,
+) -> String {
+    // The bucket is in the role's partition, such as `aws` or `aws-cn`.
+    let partition = role_arn.split(':').nth(1).unwrap_or("aws");
+    let bucket_arn = format!("arn:{partition}:s3:::{bucket}");
+    let keys = match prefix {
+        "" => "main_stream/*".to_owned(),
+        prefix => format!("{prefix}/main_stream/*"),
+    };
+    json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": bucket_arn,
+            "Condition": {"StringLike": {"s3:prefix": keys}}},
+        {"Effect": "Allow", "Action": "s3:GetObject",
+            "Resource": format!("{bucket_arn}/{keys}")},
+        {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": kms_key_arn.unwrap_or("*")},
+    ]})
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn a_session_of_the_source_may_list_and_read_the_backup_alone() {
+        let policy = source_session_policy("arn:aws-cn:iam::1:role/r", "b", "p", Some("key"));
+        let policy: Value = serde_json::from_str(&policy).unwrap();
+        let statements = policy["Statement"].as_array().unwrap();
+        let granted: Vec<_> = statements
+            .iter()
+            .map(|statement| {
+                let text = |field: &str| statement[field].as_str().unwrap().to_owned();
+                (text("Action"), text("Resource"))
+            })
+            .collect();
+        let expected = [
+            ("s3:ListBucket", "arn:aws-cn:s3:::b"),
+            ("s3:GetObject", "arn:aws-cn:s3:::b/p/main_stream/*"),
+            ("kms:Decrypt", "key"),
+        ];
+        assert_eq!(granted, expected.map(|(a, r)| (a.to_owned(), r.to_owned())));
+    }
 }

@@ -57,7 +57,7 @@ impl Places {
         let source = match source {
             Location::Folder(path) => Place::Folder(check_source(path)?),
             Location::Bucket { name, prefix } => {
-                let config = source_session(name, aws, access).await;
+                let config = source_session(name, prefix, aws, access).await;
                 Place::Bucket(Bucket::new(s3_client(&config), name, prefix))
             }
         };
@@ -113,14 +113,19 @@ pub(crate) struct Held {
     _ledger: Option<LocalLedger>,
 }
 
-async fn source_session(bucket: &str, aws: &AwsArguments, access: &SourceAccess<'_>) -> SdkConfig {
+async fn source_session(
+    bucket: &str,
+    prefix: &str,
+    aws: &AwsArguments,
+    access: &SourceAccess<'_>,
+) -> SdkConfig {
     let roles: Vec<AssumedRole> = access
         .role_arn
         .iter()
         .map(|role_arn| AssumedRole {
             role_arn: (*role_arn).to_owned(),
             external_id: access.external_id.map(str::to_owned),
-            session_policy: Some(source_session_policy(bucket, None)),
+            session_policy: Some(source_session_policy(role_arn, bucket, prefix, None)),
         })
         .collect();
     assume(&aws_session(aws).await, &roles, access.region).await

@@ -22,7 +22,6 @@ impl Clients {
 
     /// The backup, read with the roles that are set.
     pub(crate) async fn source(&self, settings: &SourceSettings) -> Bucket {
-        let policy = source_session_policy(&settings.bucket, settings.kms_key_arn.as_deref());
         let customer = settings.customer_role_arn.iter().map(|arn| AssumedRole {
             role_arn: arn.clone(),
             external_id: None,
@@ -31,7 +30,12 @@ impl Clients {
         let platform = settings.role_arn.iter().map(|arn| AssumedRole {
             role_arn: arn.clone(),
             external_id: settings.external_id.clone(),
-            session_policy: Some(policy.clone()),
+            session_policy: Some(source_session_policy(
+                arn,
+                &settings.bucket,
+                "",
+                settings.kms_key_arn.as_deref(),
+            )),
         });
         let roles: Vec<AssumedRole> = customer.chain(platform).collect();
         let config = assume(&self.config, &roles, settings.region.as_deref()).await;
