@@ -128,17 +128,20 @@ impl ListObjects for Bucket {
         let incomplete = || StorageError {
             operation: "list",
             key: prefix.to_owned(),
-            problem: Problem::Permanent("the answer lacks a key or a size".to_owned()),
+            problem: Problem::Permanent("the answer lacks a key, a size or its rest".to_owned()),
             hint: None,
         };
+        let next = page.next_continuation_token;
+        // Taken for the last page, it would lose the objects of all further ones.
+        if page.is_truncated == Some(true) && next.is_none() {
+            return Err(incomplete());
+        }
         let objects = page.contents.unwrap_or_default().into_iter();
         let objects: Option<Vec<ListedObject>> =
             objects.map(|object| self.listed(object)).collect();
         Ok(ListPage {
             objects: objects.ok_or_else(incomplete)?,
-            next: page
-                .next_continuation_token
-                .filter(|_| page.is_truncated == Some(true)),
+            next: next.filter(|_| page.is_truncated == Some(true)),
         })
     }
 }

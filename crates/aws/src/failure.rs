@@ -155,6 +155,11 @@ fn is_passing(code: &str) -> bool {
             | "ServiceUnavailable"
             | "ConditionalRequestConflict"
             | "OperationAborted"
+            // An upload that an earlier, unanswered request has completed, and damage on the way.
+            | "NoSuchUpload"
+            | "BadDigest"
+            | "IncompleteBody"
+            | "XAmzContentChecksumMismatch"
             | "KMS.ThrottlingException"
     )
 }
@@ -247,6 +252,8 @@ mod tests {
             ("ThrottlingException", 400),
             ("ConditionalRequestConflict", 409),
             ("", 429),
+            ("NoSuchUpload", 404),
+            ("BadDigest", 400),
         ] {
             let (problem, _) = judge("read", code, Some(status), false);
             assert!(matches!(problem, Problem::Transient(_)), "{code} {status}");

@@ -51,6 +51,8 @@ impl ObjectReader {
     async fn next_chunk(&mut self) -> Result<Bytes, StorageError> {
         loop {
             let problem = match self.body.try_next().await {
+                // For a reader, no bytes would mean the end.
+                Ok(Some(chunk)) if chunk.is_empty() => continue,
                 Ok(Some(chunk)) => {
                     self.position += chunk.len() as u64;
                     self.resumes = 0;
@@ -62,7 +64,8 @@ impl ObjectReader {
                 Ok(None) => "the stream ended early".to_owned(),
                 Err(error) => error.to_string(),
             };
-            if self.resumes == RESUMES_MAX {
+            // At the end it is the checksum that failed, and there is nothing to go on with.
+            if self.resumes == RESUMES_MAX || self.length == Some(self.position) {
                 return Err(self.error(Problem::Transient(problem)));
             }
             self.resumes += 1;
@@ -99,6 +102,17 @@ async fn get(
         .send()
         .await
         .map_err(|error| storage_error("read", key, &error))?;
+    let starts_there = format!("bytes {position}-");
+    let range = object.content_range.as_deref().unwrap_or_default();
+    if position > 0 && !range.starts_with(&starts_there) {
+        // Whoever ignores the range gives the beginning once more.
+        return Err(StorageError {
+            operation: "read",
+            key: key.to_owned(),
+            problem: Problem::Transient("the rest was answered with another range".to_owned()),
+            hint: None,
+        });
+    }
     let length = object
         .content_length
         .and_then(|length| u64::try_from(length).ok());
