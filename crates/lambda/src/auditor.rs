@@ -8,7 +8,7 @@ use chrono::Utc;
 use event_recovery_aws::{Topic, TopicError};
 use event_recovery_pipeline::{
     AUDIT_CALL_VERSION, AuditCall, AuditError, Audited, Destination, Ledger, LedgerError, Report,
-    Verdict, audit_when_finished, claim_call, end_call, is_ended,
+    Verdict, audit_when_finished, claim_call, end_call, is_ended, release_call,
 };
 use lambda_runtime::{Error, LambdaEvent, tracing};
 use serde_json::{Value, json};
@@ -163,11 +163,15 @@ impl AuditorFunction {
         if !claim_call(destination, call, Utc::now()).await? {
             return Ok(false);
         }
-        match ended {
-            Ok(Audited::Finished { report, is_overdue }) => self.tell(&report, is_overdue).await?,
+        let told = match ended {
+            Ok(Audited::Finished { report, is_overdue }) => self.tell(&report, is_overdue).await,
             Ok(Audited::Waiting { .. }) => return Ok(false),
-            Err(error) => self.tell_failure(call, &error).await?,
+            Err(error) => self.tell_failure(call, &error).await,
+        };
+        if told.is_err() {
+            release_call(destination, call, Utc::now()).await?;
         }
+        told?;
         end_call(destination, call, Utc::now()).await?;
         Ok(true)
     }

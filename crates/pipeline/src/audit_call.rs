@@ -127,7 +127,9 @@ impl AuditCaller {
         let wait_hours = self.wait_hours.clamp(1, AUDIT_WAIT_HOURS_MAX);
         let record = AuditRecord {
             version: LEDGER_VERSION,
-            number: known.as_ref().map_or(1, |(record, _)| record.number + 1),
+            number: known
+                .as_ref()
+                .map_or(1, |(record, _)| record.number.saturating_add(1)),
             deadline: now + TimeDelta::hours(i64::from(wait_hours)),
             wait_hours,
             ended: false,
@@ -187,6 +189,32 @@ pub async fn claim_call(
     let bytes = to_json(&key, &record)?;
     let written = records.put_if(&key, bytes, precondition).await?;
     Ok(written == Written::Yes)
+}
+
+/// Gives a claimed call back, for another try soon.
+///
+/// # Errors
+///
+/// The ledger's; the claim then ends by itself.
+pub async fn release_call(
+    records: &(impl Records + ?Sized),
+    call: &AuditCall,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let ledger = Ledger::new(call.execution_id.clone());
+    let key = ledger.audit_key();
+    let Some((known, etag)) = audit_record(records, &ledger).await? else {
+        return Ok(());
+    };
+    if is_answered(&known, call) {
+        return Ok(());
+    }
+    let known = (known, etag);
+    let bytes = to_json(&key, &record_of(call, Some(&known), now))?;
+    records
+        .put_if(&key, bytes, Precondition::Unchanged(known.1))
+        .await?;
+    Ok(())
 }
 
 /// Whether the call has been ended, by this auditor or by another, or a newer one has taken its place.

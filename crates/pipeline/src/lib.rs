@@ -85,7 +85,7 @@ mod work;
 pub use audit::{AuditError, Audited, audit, audit_when_finished, inspect, verify};
 pub use audit_call::{
     AUDIT_CALL_VERSION, AUDIT_WAIT_HOURS_MAX, AuditCall, AuditCallError, AuditCaller, AuditRecord,
-    CallAuditor, audit_record, claim_call, end_call, is_ended,
+    CallAuditor, audit_record, claim_call, end_call, is_ended, release_call,
 };
 pub use execution_id::{EXECUTION_ID_BYTES_MAX, ExecutionId, ExecutionIdError};
 pub use hour_prefix::{HourPrefix, HourPrefixError};

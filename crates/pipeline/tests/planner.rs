@@ -13,7 +13,7 @@ use std::sync::Arc;
 use event_recovery_pipeline::{
     AuditCall, AuditCaller, Audited, CallAuditor, ListObjects, ListedObject, PlanError, PlanLimits,
     PlanRecord, Planner, Problem, QueueError, Records, ResolvedRequest, Unobserved, Verdict,
-    audit_when_finished, claim_call, end_call, is_ended, preview,
+    audit_when_finished, claim_call, end_call, is_ended, preview, release_call,
 };
 use serde_json::json;
 use support::doubles::{
@@ -462,6 +462,10 @@ impl Deployed {
                 claim_call(&*destination, &call, at(NOW)).await,
             ];
             assert_eq!(claims.map(Result::unwrap), [true, false]);
+            // Whoever could not tell people gives it back.
+            release_call(&*destination, &call, at(NOW)).await.unwrap();
+            let again = claim_call(&*destination, &call, at(NOW)).await;
+            assert!(again.unwrap());
             end_call(&*destination, &call, at(NOW)).await.unwrap();
         }
         audited
