@@ -7,6 +7,7 @@
     reason = "a broken promise is a panic"
 )]
 
+#[macro_use]
 #[path = "../../pipeline/tests/contract/mod.rs"]
 mod contract;
 mod emulator;
@@ -42,20 +43,7 @@ macro_rules! a_bucket_keeps {
     )*};
 }
 
-a_bucket_keeps!(
-    a_listing_is_in_key_order_and_takes_any_prefix,
-    a_listings_etag_changes_with_the_content,
-    a_record_is_read_as_it_was_put,
-    a_record_is_put_once_if_absent,
-    a_record_is_put_if_unchanged,
-    what_is_absent_can_be_deleted,
-    an_object_is_visible_as_a_whole_once_committed,
-    an_object_that_is_dropped_leaves_nothing,
-    a_commit_replaces_the_object,
-    an_object_is_read_with_the_planned_etag_alone,
-    an_object_replaced_while_it_is_read_is_never_mixed,
-    a_key_that_leads_elsewhere_is_refused,
-);
+each_promise!(a_bucket_keeps);
 
 async fn assert_no_uploads(client: &aws_sdk_s3::Client, name: &str) {
     let uploads = client.list_multipart_uploads().bucket(name).send().await;

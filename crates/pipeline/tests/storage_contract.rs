@@ -1,5 +1,6 @@
 //! The contract of the storages, and what a local folder promises beyond it.
 
+#[macro_use]
 mod contract;
 mod support;
 
@@ -26,20 +27,7 @@ macro_rules! local_folder_keeps {
     )*};
 }
 
-local_folder_keeps!(
-    a_listing_is_in_key_order_and_takes_any_prefix,
-    a_listings_etag_changes_with_the_content,
-    a_record_is_read_as_it_was_put,
-    a_record_is_put_once_if_absent,
-    a_record_is_put_if_unchanged,
-    what_is_absent_can_be_deleted,
-    an_object_is_visible_as_a_whole_once_committed,
-    an_object_that_is_dropped_leaves_nothing,
-    a_commit_replaces_the_object,
-    an_object_is_read_with_the_planned_etag_alone,
-    an_object_replaced_while_it_is_read_is_never_mixed,
-    a_key_that_leads_elsewhere_is_refused,
-);
+each_promise!(local_folder_keeps);
 
 #[tokio::test]
 async fn a_file_changed_in_place_while_it_is_read_is_an_error() {
