@@ -56,7 +56,11 @@ pub(crate) fn emit_object<E>(
     }
     totals.events += 1;
     totals.event_bytes += length;
-    on_item(Item::Event(Event { offset, bytes }))?;
+    on_item(Item::Event(Event {
+        offset,
+        bytes,
+        separators: None,
+    }))?;
     Ok(true)
 }
 

@@ -21,6 +21,28 @@ pub struct Event<'a> {
     pub offset: u64,
     /// The event's own bytes, from its first brace to its last.
     pub bytes: &'a [u8],
+    /// Where its top-level colons and commas are, if the splitter came by them: then the members
+    /// need not be looked for again.
+    pub separators: Option<Separators<'a>>,
+}
+
+/// The positions of an event's top-level colons and commas: a colon, a comma, a colon, and so on;
+/// none for an empty object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Separators<'a> {
+    pub(crate) positions: &'a [u32],
+    /// Where the event begins, as the positions count.
+    pub(crate) event_start: u32,
+}
+
+impl<'a> Separators<'a> {
+    /// The positions in the order of the event, counted from its first byte.
+    pub fn positions(self) -> impl Iterator<Item = usize> + use<'a> {
+        let event_start = self.event_start;
+        self.positions
+            .iter()
+            .map(move |position| (position - event_start) as usize)
+    }
 }
 
 /// A piece of a rejected fragment, at most [`RejectedPart::BYTES_MAX`] bytes.

@@ -45,14 +45,19 @@
 //! taken for that if its id came before the damage, or if a brace comes behind it. Either way the
 //! rejected fragment next to it says where to look.
 
+mod block;
 mod chain;
 mod grammar;
 mod held;
 mod item;
 mod limits;
 mod resync;
+mod scalar;
+mod scanner;
+mod simd;
 mod splitter;
 
-pub use item::{Event, Item, Reason, Rejected, RejectedPart, Totals};
+pub use item::{Event, Item, Reason, Rejected, RejectedPart, Separators, Totals};
 pub use limits::Limits;
+pub use simd::Instructions;
 pub use splitter::Splitter;

@@ -378,6 +378,7 @@ impl Resync {
         on_item(Item::Event(Event {
             offset: candidate.start,
             bytes,
+            separators: None,
         }))?;
         self.restart_at(candidate.end, false);
         Ok(())

@@ -2,9 +2,11 @@
 
 use crate::grammar::{Grammar, Step};
 use crate::held::{Held, emit_object};
-use crate::item::{Item, Totals};
+use crate::item::{Event, Item, Separators, Totals};
 use crate::limits::Limits;
 use crate::resync::Resync;
+use crate::scanner::Scanner;
+use crate::simd::Instructions;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -27,6 +29,10 @@ pub struct Splitter<R> {
     rule: R,
     grammar: Grammar,
     resync: Resync,
+    scanner: Scanner,
+    instructions: Instructions,
+    /// Position up to which the scanner has looked already, in vain at the end.
+    scanned_to: u64,
     mode: Mode,
     /// Position of the next byte to be pushed.
     position: u64,
@@ -59,6 +65,11 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
     /// object within the limits, and must demand a top-level key that is a word, such as
     /// `event_id`: that is what keeps a piece of a string from being taken for an object.
     pub fn new(limits: Limits, is_envelope: R) -> Self {
+        Self::with_instructions(limits, is_envelope, Instructions::preferred())
+    }
+
+    /// As [`new`](Self::new), with the given instructions. They make no difference but of speed.
+    pub fn with_instructions(limits: Limits, is_envelope: R, instructions: Instructions) -> Self {
         // No object is shorter than its two braces.
         let limits = Limits {
             event_bytes_max: limits.event_bytes_max.max(2),
@@ -69,6 +80,9 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
             rule: is_envelope,
             grammar: Grammar::new(),
             resync: Resync::new(limits),
+            scanner: Scanner::new(limits),
+            instructions,
+            scanned_to: 0,
             mode: Mode::Begin,
             position: 0,
             carry: Vec::new(),
@@ -94,7 +108,9 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
             let rest = &chunk[index..];
             let taken = match self.mode {
                 Mode::Begin => self.begin(rest, &mut on_item)?,
-                Mode::Between => self.between(rest),
+                Mode::Between if is_whitespace(rest[0]) => self.count_whitespace(rest),
+                Mode::Between if self.may_scan(rest) => self.whole_events(rest, &mut on_item)?,
+                Mode::Between => self.begin_value(),
                 Mode::InValue => self.in_value(rest, &mut on_item)?,
                 Mode::Held => self.behind_held(rest, &mut on_item)?,
                 Mode::Resync => self.follow_resync(rest, 0, &mut on_item)?,
@@ -166,13 +182,58 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
         Ok(matching)
     }
 
-    fn between(&mut self, rest: &[u8]) -> usize {
-        let whitespace = self.count_whitespace(rest);
-        if whitespace < rest.len() {
-            self.grammar.reset();
-            self.mode = Mode::InValue;
+    /// Begins to follow a value with the automaton; takes nothing yet.
+    fn begin_value(&mut self) -> usize {
+        self.grammar.reset();
+        self.mode = Mode::InValue;
+        0
+    }
+
+    /// Whether the scanner may find whole events here. Where it has looked before, it has stopped
+    /// for a reason, and looking again behind every event would cost more than the events.
+    fn may_scan(&self, rest: &[u8]) -> bool {
+        rest[0] == b'{' && self.position >= self.scanned_to
+    }
+
+    /// Takes the events that lie whole in the chunk, as far as the scanner can vouch for them and
+    /// another event follows.
+    fn whole_events<E>(
+        &mut self,
+        rest: &[u8],
+        on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        const STRETCH_BYTES_MAX: usize = u32::MAX as usize;
+        let stretch = &rest[..rest.len().min(STRETCH_BYTES_MAX)];
+        let mut taken = 0;
+        self.scanner.start();
+        while !self.scanner.is_ended() {
+            self.instructions.scan(&mut self.scanner, stretch);
+            for whole in self.scanner.found() {
+                self.totals.whitespace_bytes += (whole.bytes.start - taken) as u64;
+                taken = whole.bytes.start;
+                if !whole.is_followed {
+                    break;
+                }
+                taken = whole.bytes.end;
+                self.totals.events += 1;
+                self.totals.event_bytes += whole.bytes.len() as u64;
+                on_item(Item::Event(Event {
+                    offset: self.position + whole.bytes.start as u64,
+                    bytes: &stretch[whole.bytes.clone()],
+                    separators: self.scanner.marks(whole).map(|positions| Separators {
+                        positions,
+                        // Lossless: the stretch is below 4 GiB.
+                        event_start: whole.bytes.start as u32,
+                    }),
+                }))?;
+            }
         }
-        whitespace
+        self.byte_visits += self.scanner.byte_visits();
+        self.scanned_to = self.position + self.scanner.position() as u64;
+        if taken == 0 {
+            return Ok(self.begin_value());
+        }
+        Ok(taken)
     }
 
     /// Follows the value through the rest of the chunk, which begins with it or goes on with it.

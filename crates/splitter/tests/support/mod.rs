@@ -6,9 +6,11 @@
     reason = "each test binary uses its own part"
 )]
 
+pub mod events;
+
 use std::convert::Infallible;
 
-use event_recovery_splitter::{Item, Limits, Reason, Splitter, Totals};
+use event_recovery_splitter::{Event, Instructions, Item, Limits, Reason, Splitter, Totals};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
@@ -54,12 +56,25 @@ pub fn split_chunks<'a>(
     limits: Limits,
     rule: impl Fn(&[u8]) -> bool,
 ) -> Split {
+    split_with(Instructions::preferred(), chunks, limits, rule)
+}
+
+/// As [`split_chunks`], with the given instructions.
+pub fn split_with<'a>(
+    instructions: Instructions,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+    limits: Limits,
+    rule: impl Fn(&[u8]) -> bool,
+) -> Split {
     let mut stream = Vec::new();
     let mut found = Vec::new();
     let mut fragment = Vec::new();
     let mut collect = |item: Item<'_>| {
         match item {
-            Item::Event(event) => found.push(Found::Event(event.offset, event.bytes.to_vec())),
+            Item::Event(event) => {
+                check_separators(event);
+                found.push(Found::Event(event.offset, event.bytes.to_vec()));
+            }
             Item::RejectedPart(part) => {
                 assert_eq!(part.offset, part.fragment_offset + fragment.len() as u64);
                 fragment.extend_from_slice(part.bytes);
@@ -75,7 +90,7 @@ pub fn split_chunks<'a>(
         }
         Ok::<_, Infallible>(())
     };
-    let mut splitter = Splitter::new(limits, rule);
+    let mut splitter = Splitter::with_instructions(limits, rule, instructions);
     for chunk in chunks {
         stream.extend_from_slice(chunk);
         let Ok(()) = splitter.push(chunk, &mut collect);
@@ -89,6 +104,29 @@ pub fn split_chunks<'a>(
     };
     check_accounting(&stream, &split);
     split
+}
+
+/// The separators that the splitter noted are those that a plain walk finds.
+fn check_separators(event: Event<'_>) {
+    let Some(separators) = event.separators else {
+        return;
+    };
+    let (mut depth, mut in_string, mut is_escaped) = (0, false, false);
+    let mut expected = Vec::new();
+    for (position, byte) in event.bytes.iter().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_string,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth -= 1,
+            b':' | b',' if depth == 1 => expected.push(position),
+            _ => {}
+        }
+    }
+    let positions: Vec<usize> = separators.positions().collect();
+    assert_eq!(positions, expected);
 }
 
 fn check_accounting(stream: &[u8], split: &Split) {

@@ -1,0 +1,39 @@
+"""Measures child processes."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+LAUNCHER = Path(__file__).with_name("launcher.py")
+# A run that hangs must not hold up the others for ever.
+RUN_SECS_MAX = 900
+
+
+@dataclasses.dataclass
+class Run:
+    """What one run of a command cost, with all processes that it started and waited for."""
+
+    exit_code: int
+    cpu_secs: float
+    wall_secs: float
+    peak_bytes: int
+    output_bytes: int = 0
+
+
+def measured_run(command, folder, environment=None):
+    """Runs the command; what it says goes to `folder/log.txt`, as it may hold content of events."""
+    result = folder / "result.txt"
+    with (folder / "log.txt").open("wb") as log:
+        subprocess.run(
+            [sys.executable, "-I", "-S", LAUNCHER, result, *map(str, command)],
+            env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            timeout=RUN_SECS_MAX, check=True,
+        )
+    exit_code, cpu_secs, wall_secs, peak_bytes = result.read_text().split()
+    return Run(int(exit_code), float(cpu_secs), float(wall_secs), int(peak_bytes))
+
+
+def folder_bytes(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,89 @@
+//! Numbers and literals that lie in memory.
+
+/// The end of the number or literal that begins at `start`, if it is one by RFC 8259 and the next
+/// byte does not go on with it.
+pub(crate) fn scalar_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let rest = bytes.get(start..)?;
+    let length = match rest.first()? {
+        b't' => literal_length(rest, b"true")?,
+        b'f' => literal_length(rest, b"false")?,
+        b'n' => literal_length(rest, b"null")?,
+        _ => number_length(rest)?,
+    };
+    let is_ended = matches!(
+        rest.get(length)?,
+        b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'
+    );
+    is_ended.then_some(start + length)
+}
+
+fn literal_length(rest: &[u8], literal: &[u8]) -> Option<usize> {
+    rest.starts_with(literal).then_some(literal.len())
+}
+
+fn number_length(rest: &[u8]) -> Option<usize> {
+    let mut length = usize::from(rest.first() == Some(&b'-'));
+    length += match rest.get(length)? {
+        b'0' => 1,
+        _ => digits(&rest[length..])?,
+    };
+    if rest.get(length) == Some(&b'.') {
+        length += 1 + digits(&rest[length + 1..])?;
+    }
+    if let Some(b'e' | b'E') = rest.get(length) {
+        length += 1;
+        length += usize::from(matches!(rest.get(length), Some(b'+' | b'-')));
+        length += digits(&rest[length..])?;
+    }
+    Some(length)
+}
+
+/// How many digits there are, if there is one at all.
+fn digits(rest: &[u8]) -> Option<usize> {
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    (digits > 0).then_some(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agrees_with_serde_json_on_short_scalars() {
+        // All texts of up to five characters that scalars are made of, literals aside.
+        let characters = b"0159-+.eE";
+        let mut texts = vec![Vec::new()];
+        for _ in 0..5 {
+            let longer: Vec<Vec<u8>> = texts
+                .iter()
+                .flat_map(|text| characters.map(|byte| [text.as_slice(), &[byte]].concat()))
+                .collect();
+            for text in &longer {
+                let is_number = serde_json::from_slice::<Box<serde_json::value::RawValue>>(text);
+                let found = scalar_end(&[text.as_slice(), b","].concat(), 0);
+                let expected = is_number.is_ok().then_some(text.len());
+                assert_eq!(found, expected, "{}", String::from_utf8_lossy(text));
+            }
+            texts = longer;
+        }
+    }
+
+    #[test]
+    fn literals_are_taken_whole_and_alone() {
+        for (text, expected) in [
+            ("true,", Some(4)),
+            ("false}", Some(5)),
+            ("null]", Some(4)),
+            ("null \n", Some(4)),
+            ("nul,", None),
+            ("nulll,", None),
+            ("true1,", None),
+            ("True,", None),
+            ("12\"", None),
+            ("12", None),
+            ("", None),
+        ] {
+            assert_eq!(scalar_end(text.as_bytes(), 0), expected, "{text}");
+        }
+    }
+}
