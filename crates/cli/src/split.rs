@@ -83,7 +83,7 @@ fn split_lines(input: Box<dyn Read + Send>, file: &Path) -> Result<u64, Stop> {
     let mut lines = EventWriter::open(format, io::stdout())?;
     let mut scratch = EnvelopeScratch::default();
     let mut take = |item: Item<'_>, lines: &mut EventWriter<io::Stdout>| match item {
-        Item::Event(event) => lines.write(&Envelope::read(event.bytes, &mut scratch)),
+        Item::Event(event) => lines.write(&Envelope::of(event, &mut scratch)),
         Item::RejectedPart(_) => Ok(()),
         Item::Rejected(rejected) => report(&rejected),
     };

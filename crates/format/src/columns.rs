@@ -77,7 +77,7 @@ fn cell<'a>(envelope: &Envelope<'a>, field: Field, raw: &'a [u8]) -> Option<Cell
     match field {
         Field::SchemaVersion | Field::ArrivalEpoch => envelope.integer(field).map(Cell::Integer),
         Field::Data if raw.first() != Some(&b'"') => {
-            let text = std::str::from_utf8(raw).ok()?;
+            let text = simdutf8::basic::from_utf8(raw).ok()?;
             Some(Cell::Text(Cow::Borrowed(text)))
         }
         _ => envelope.text(field).map(Cell::Text),

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
+use event_recovery_splitter::Event;
+
 use crate::json_string::{decode_key, decode_string, integer};
-use crate::members::{Member, Members, key_at, member_at};
+use crate::members::{Member, Members, key_at, member_at, separated};
 
 /// A field that the platform documents for every event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,15 +112,38 @@ impl<'a> Envelope<'a> {
     /// Bytes that are not one JSON object give an arbitrary envelope, and an event of 4 GiB or
     /// more an empty one; the writers refuse such an event.
     pub fn read(event: &'a [u8], scratch: &'a mut EnvelopeScratch) -> Self {
-        scratch.clear();
-        let mut fields = [None; Field::ALL.len()];
-        let mut only_fields = true;
         let mut members = Members::new(event);
         if u32::try_from(event.len()).is_err() {
             members = Members::new(b"");
         }
-        while let Some((start, member)) = members.next_with_start() {
-            // Lossless: `start` is within an event of less than 4 GiB.
+        Self::of_members(
+            event,
+            std::iter::from_fn(|| members.next_with_start()),
+            scratch,
+        )
+    }
+
+    /// As [`read`](Self::read), of an event that the splitter found. Where the splitter has noted
+    /// the separators of the members, the event is not read a second time.
+    pub fn of(event: Event<'a>, scratch: &'a mut EnvelopeScratch) -> Self {
+        match event.separators {
+            Some(separators) => {
+                Self::of_members(event.bytes, separated(event.bytes, separators), scratch)
+            }
+            None => Self::read(event.bytes, scratch),
+        }
+    }
+
+    /// `members` come with the start of their keys, which lies below 4 GiB.
+    fn of_members(
+        event: &'a [u8],
+        members: impl Iterator<Item = (usize, Member<'a>)>,
+        scratch: &'a mut EnvelopeScratch,
+    ) -> Self {
+        scratch.clear();
+        let mut fields = [None; Field::ALL.len()];
+        let mut only_fields = true;
+        for (start, member) in members {
             scratch.member_starts.push(start as u32);
             let earlier = match Field::from_key(member.key) {
                 Some(field) => fields[field as usize].replace(member.value),
@@ -228,6 +253,7 @@ impl<'a> Envelope<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use event_recovery_splitter::{Item, Limits, Splitter};
     use proptest::prelude::*;
     use serde_json::Value;
 
@@ -329,18 +355,45 @@ mod tests {
         ]
     }
 
+    fn text_of(members: &[(String, Value, String)]) -> String {
+        let mut event = String::from("{");
+        for (index, (key, value, space)) in members.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let key = serde_json::to_string(key).unwrap();
+            event.push_str(&format!("{comma}{space}{key}{space}:{space}{value}{space}"));
+        }
+        event.push('}');
+        event
+    }
+
     proptest! {
+        #[test]
+        fn the_splitter_s_separators_give_the_same_envelope(
+            members in prop::collection::vec((any_key(), any_value(), "[ \t\r\n]{0,2}"), 0..12),
+        ) {
+            let event = text_of(&members);
+            let stream = event.repeat(2);
+            let mut seen = 0;
+            let mut splitter = Splitter::new(Limits::default(), |_: &[u8]| true);
+            let pushed = splitter.push(stream.as_bytes(), |item| {
+                if let Item::Event(event) = item {
+                    seen += usize::from(event.separators.is_some());
+                    let (mut scratch, mut other_scratch) = Default::default();
+                    let found = Envelope::of(event, &mut scratch);
+                    let read = Envelope::read(event.bytes, &mut other_scratch);
+                    prop_assert_eq!(format!("{found:?}"), format!("{read:?}"));
+                }
+                Ok(())
+            });
+            pushed?;
+            prop_assert!(seen > 0);
+        }
+
         #[test]
         fn agrees_with_a_full_parser(
             members in prop::collection::vec((any_key(), any_value(), "[ \t\r\n]{0,2}"), 0..12),
         ) {
-            let mut event = String::from("{");
-            for (index, (key, value, space)) in members.iter().enumerate() {
-                let comma = if index == 0 { "" } else { "," };
-                let key = serde_json::to_string(key).unwrap();
-                event.push_str(&format!("{comma}{space}{key}{space}:{space}{value}{space}"));
-            }
-            event.push('}');
+            let event = text_of(&members);
             let parsed: serde_json::Map<String, Value> = serde_json::from_str(&event).unwrap();
             let mut scratch = EnvelopeScratch::default();
             let envelope = Envelope::read(event.as_bytes(), &mut scratch);

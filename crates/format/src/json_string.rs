@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use crate::scan::position_of_either;
+use memchr::memchr;
 
 /// Decodes a JSON string token, quotes included.
 ///
@@ -11,8 +11,8 @@ use crate::scan::position_of_either;
 /// no UTF-8 text can hold. Borrows unless there is an escape.
 pub fn decode_string(raw: &[u8]) -> Option<Cow<'_, str>> {
     let inner = string_content(raw)?;
-    if position_of_either(inner, b'\\', b'\\') == inner.len() {
-        return std::str::from_utf8(inner).ok().map(Cow::Borrowed);
+    if memchr(b'\\', inner).is_none() {
+        return simdutf8::basic::from_utf8(inner).ok().map(Cow::Borrowed);
     }
     let unescaped = unescape(inner);
     if unescaped.lone_surrogate {
@@ -35,7 +35,7 @@ pub fn integer(raw: &[u8]) -> Option<i64> {
 /// different keys never become equal.
 pub(crate) fn decode_key(raw: &[u8]) -> Cow<'_, [u8]> {
     let inner = string_content(raw).unwrap_or(raw);
-    if position_of_either(inner, b'\\', b'\\') == inner.len() {
+    if memchr(b'\\', inner).is_none() {
         return Cow::Borrowed(inner);
     }
     Cow::Owned(unescape(inner).bytes)
@@ -75,7 +75,7 @@ fn unescape(inner: &[u8]) -> Unescaped {
     let mut lone_surrogate = false;
     let mut rest = inner;
     loop {
-        let plain = position_of_either(rest, b'\\', b'\\');
+        let plain = memchr(b'\\', rest).unwrap_or(rest.len());
         bytes.extend_from_slice(&rest[..plain]);
         rest = &rest[plain..];
         let [b'\\', kind, tail @ ..] = rest else {

@@ -48,7 +48,6 @@ mod ndjson;
 mod output_format;
 mod parquet;
 mod rule;
-mod scan;
 mod source_magic;
 
 pub use crate::decode::{

@@ -1,6 +1,7 @@
 //! The lexer under the envelope: the top-level members of one JSON object.
 
-use crate::scan::position_of_either;
+use event_recovery_splitter::Separators;
+use memchr::memchr2;
 
 /// One top-level member of an event, as it is written there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,27 @@ impl<'a> Iterator for Members<'a> {
     fn next(&mut self) -> Option<Member<'a>> {
         self.next_with_start().map(|(_, member)| member)
     }
+}
+
+/// The top-level members of an event between the separators that the splitter noted, with where
+/// their keys start: what [`Members`] yields, without a look at what is inside of the values.
+pub(crate) fn separated<'a>(
+    event: &'a [u8],
+    separators: Separators<'a>,
+) -> impl Iterator<Item = (usize, Member<'a>)> {
+    let mut positions = separators.positions();
+    let mut at = skip(event, 0, is_white_space) + 1;
+    std::iter::from_fn(move || {
+        let colon = positions.next()?;
+        let end = positions.next().unwrap_or(event.len().saturating_sub(1));
+        let start = skip(event, at, is_white_space);
+        at = end + 1;
+        let member = Member {
+            key: event.get(start..colon)?.trim_ascii_end(),
+            value: event.get(colon + 1..end)?.trim_ascii(),
+        };
+        Some((start, member))
+    })
 }
 
 /// The member whose key starts at `start`, as [`Members::next_with_start`] reported it.
@@ -118,10 +140,10 @@ fn nested_end(event: &[u8], start: usize) -> usize {
 fn string_end(event: &[u8], open: usize) -> usize {
     let mut at = open + 1;
     loop {
-        at += position_of_either(event.get(at..).unwrap_or_default(), b'"', b'\\');
-        match event.get(at) {
-            Some(b'"') => return at + 1,
-            Some(_) => at += 2,
+        let rest = event.get(at..).unwrap_or_default();
+        match memchr2(b'"', b'\\', rest) {
+            Some(length) if rest[length] == b'"' => return at + length + 1,
+            Some(length) => at += length + 2,
             None => return event.len(),
         }
     }

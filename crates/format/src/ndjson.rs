@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 
 use flate2::write::GzEncoder;
+use memchr::memchr2;
 
 use crate::output_format::NdjsonCompression;
-use crate::scan::position_of_either;
 
 /// Writes events as lines.
 ///
@@ -30,7 +30,7 @@ impl<W: Write> NdjsonWriter<W> {
         let mut rest = event;
         loop {
             // In valid JSON a raw line break can only stand between tokens.
-            let line_break = position_of_either(rest, b'\n', b'\r');
+            let line_break = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
             self.push(&rest[..line_break])?;
             match rest.get(line_break + 1..) {
                 Some(after) => rest = after,

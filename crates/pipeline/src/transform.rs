@@ -181,7 +181,7 @@ impl<'a> Sink<'a> {
             Item::Event(event) => {
                 self.counts.events.found += 1;
                 self.counts.bytes.events += event.bytes.len() as u64;
-                self.take_event(&Envelope::read(event.bytes, scratch))
+                self.take_event(&Envelope::of(event, scratch))
             }
             Item::RejectedPart(part) => self.write_rejected(&part),
             Item::Rejected(rejected) => {

@@ -1,0 +1,209 @@
+"""Compares event-recovery with other tools that could do its work, files to files.
+
+`make bench` runs it. Tools go in turns, and what counts is the median of the ratios within a round,
+so that a busy machine slows all alike. Progress and tables go to stderr. Exit code 1 means that
+event-recovery itself failed or gave other events than expected; missed targets are only reported.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import report
+import samples
+from chart import chart
+from measure import folder_bytes, measured_run
+from s3 import measure_s3
+from targets import Row, targets
+from tools import SPARK, all_tools, has_jq, our_command, versions
+
+VERDICT = Path(__file__).with_name("verdict.py")
+# What a recovery exits with when it is complete, and when someone should look at what was damaged.
+OUR_EXIT_CODES = [0, 3]
+EXACT = "exact"
+TINY_OBJECT = "10KB"
+
+
+def say(message):
+    print(message, file=sys.stderr, flush=True)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", type=Path, required=True, help="the release build of event-recovery")
+    parser.add_argument("--work", type=Path, default=Path("target/bench"), help="for data and output; emptied")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clean-hours", type=int, default=10, help="100 MB each, in objects of 10 MB")
+    parser.add_argument("--slow-hours", type=int, default=1, help="how many of them jq and Python get")
+    parser.add_argument("--hard-hours", type=int, default=10, help="20 MB each, to hold results against the truth")
+    parser.add_argument("--large-object", default="1GB", help="for peak memory")
+    parser.add_argument("--s3-hours", type=int, default=3, help="100 MB each, between buckets; 0 leaves S3 out")
+    parser.add_argument("--micro", help="a command that measures in memory; its output ends the report")
+    parser.add_argument("--json", type=Path, help="where all figures go; `-` for stdout")
+    parser.add_argument("--markdown", type=Path, help="a document with markers, between which the result goes")
+    parser.add_argument("--chart", type=Path, help="where the chart goes, as SVG")
+    return parser.parse_args()
+
+
+def run_tool(tool, data, work):
+    """One run into an empty folder, which is left for who wants to look at the result."""
+    output = work / "output"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir()
+    run = measured_run(tool.command(data.folder, output), work, tool.environment)
+    run.output_bytes = folder_bytes(output)
+    return run
+
+
+def measure_rounds(rows, data_of, tiny, rounds, work):
+    for number in range(1, rounds + 1):
+        for row in rows.values():
+            say(f"round {number} of {rounds}: {row.tool.name}")
+            run = run_tool(row.tool, data_of(row.tool), work)
+            row.runs.append(run)
+            if row.tool.is_ours and run.exit_code not in OUR_EXIT_CODES:
+                raise SystemExit(f"error: {row.tool.name} failed, see {work}/log.txt")
+            if row.tool.name == SPARK:
+                row.start_ups.append(run_tool(row.tool, tiny, work))
+    shutil.rmtree(work / "output", ignore_errors=True)
+
+
+def verdict(tool, data, work):
+    """What the tool makes of the data, in words."""
+    if tool.group == "copy":
+        return ""
+    run = run_tool(tool, data, work)
+    if run.exit_code not in (OUR_EXIT_CODES if tool.is_ours else [0]):
+        return "stops"
+    compared = subprocess.run(
+        [sys.executable, VERDICT, tool.group, data.expected, work / "output"], capture_output=True, text=True)
+    if compared.returncode != 0:
+        return "unreadable"
+    found = json.loads(compared.stdout)
+    wrong, invented = found["lost"] + found["altered"], found["invented"]
+    if wrong or invented:
+        also = f", {invented:,} invented" if invented else ""
+        return f"{wrong:,} of {found['events']:,} wrong{also}"
+    return f"same values, {found['respelled']:,} respelled" if found["respelled"] else EXACT
+
+
+def judge(rows, intact, hard, work):
+    for row in rows.values():
+        say(f"correctness: {row.tool.name}")
+        row.intact, row.damaged = verdict(row.tool, intact, work), verdict(row.tool, hard, work)
+    shutil.rmtree(work / "output", ignore_errors=True)
+
+
+def measure_large(binary, large, work):
+    """Peak memory over one object; the folder is new for each format."""
+    runs = {}
+    for output_format in ["ndjson", "parquet"]:
+        say(f"one large object: {output_format}")
+        output = work / "output"
+        shutil.rmtree(output, ignore_errors=True)
+        runs[output_format] = measured_run(our_command(binary, large.folder, output, output_format, 1), work)
+        if runs[output_format].exit_code != 0:
+            raise SystemExit(f"error: event-recovery failed on one large object, see {work}/log.txt")
+    shutil.rmtree(work / "output", ignore_errors=True)
+    return runs
+
+
+def in_memory(command):
+    if not command:
+        return ""
+    say(f"in memory: {command}")
+    return subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def figures(rows, found_targets, large, s3, micro, machine, versions_):
+    """Everything, for programs."""
+    return {
+        "machine": machine, "versions": versions_,
+        "tools": [{
+            "name": row.tool.name, "group": row.tool.group, "command": row.tool.written_command,
+            "data_bytes": row.data_bytes, "cpu_secs_per_gb": row.cpu_secs_per_gb,
+            "runs": list(map(dataclasses.asdict, row.runs)), "start_ups": list(map(dataclasses.asdict, row.start_ups)),
+            "intact": row.intact, "damaged": row.damaged,
+        } for row in rows.values()],
+        "targets": [dataclasses.asdict(target) | {"verdict": target.verdict()} for target in found_targets],
+        "large": {name: dataclasses.asdict(run) for name, run in large.items()},
+        "s3": dataclasses.asdict(s3) if s3 else None,
+        "in_memory": micro,
+    }
+
+
+def data_note(clean, hard, intact, large, s3):
+    notes = [
+        f"{clean.bytes / 1e9:.2f} GB in objects of 10 MB, page cache warm, medians of rounds in turns; jq and Python get a part.",
+        f"*All objects*: {hard.bytes / 1e6:.0f} MB with tricky strings, torn events and compressed objects; *intact objects*: "
+        f"those of them that are plain and undamaged ({intact.bytes / 1e6:.0f} MB).",
+        f"The large object has {large.bytes / 1e6:,.0f} MB"
+        + (f", between buckets {s3.large_bytes / 1e6:,.0f} MB." if s3 else "."),
+    ]
+    return " ".join(notes)
+
+
+def write_results(options, rows, found_targets, text, all_figures, document):
+    if options.chart:
+        bars = [(row.tool.group, row.tool.name.split(",")[0], row.median_cpu_secs_per_gb, row.tool.is_ours)
+                for row in rows.values()
+                if row.tool.group != "copy" and not row.failed and not row.tool.is_variant]
+        options.chart.write_text(chart(bars))
+    if options.markdown:
+        report.put_between_markers(options.markdown, document)
+    say(f"\n{text}")
+    if options.json == Path("-"):
+        print(json.dumps(all_figures, indent=2))
+    elif options.json:
+        options.json.write_text(json.dumps(all_figures, indent=2) + "\n")
+
+
+def main():
+    options = arguments()
+    with_spark = os.environ.get("BENCH_SPARK") == "1"
+    binary, work = options.binary.resolve(), options.work.resolve()
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    say("generating data")
+    clean = samples.clean(binary, work / "clean", options.clean_hours)
+    slow = samples.first_hours(clean, work / "slow", options.slow_hours)
+    hard = samples.hard(binary, work / "hard", options.hard_hours)
+    intact = samples.intact(hard, work / "intact")
+    tiny = samples.one_object(binary, work / "tiny", TINY_OBJECT)
+
+    hours = max(options.clean_hours, options.hard_hours)
+    data_of = lambda tool: slow if tool.is_slow else clean
+    rows = {tool.name: Row(tool, data_of(tool).bytes) for tool in all_tools(binary, hours, with_spark)}
+    judge(rows, intact, hard, work)
+    samples.warm(clean)
+    measure_rounds(rows, data_of, tiny, options.rounds, work)
+    large = samples.one_object(binary, work / "large", options.large_object)
+    large_runs = measure_large(binary, large, work)
+    s3 = None
+    if options.s3_hours:
+        say("between buckets")
+        bucket_data = samples.first_hours(clean, work / "bucket", options.s3_hours)
+        s3 = measure_s3(binary, work, bucket_data, options.s3_hours, large, options.rounds)
+    micro = in_memory(options.micro)
+
+    found_targets = targets(rows, large_runs, s3)
+    machine, versions_ = report.machine(), versions(binary, with_spark)
+    absent = [] if has_jq() else ["jq"]
+    text = report.text_report(rows, found_targets, absent, micro)
+    note = data_note(clean, hard, intact, large, s3)
+    document = report.markdown(rows, found_targets, absent, micro, machine, versions_, note)
+    write_results(options, rows, found_targets, text,
+                  figures(rows, found_targets, large_runs, s3, micro, machine, versions_), document)
+    shutil.rmtree(work)
+    inexact = [row.tool.name for row in rows.values() if row.tool.is_ours and {row.intact, row.damaged} != {EXACT}]
+    if inexact:
+        raise SystemExit(f"error: other events than expected: {', '.join(inexact)}")
+
+
+if __name__ == "__main__":
+    main()

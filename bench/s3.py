@@ -1,0 +1,87 @@
+"""Measures the program between buckets of the emulator on loopback, over plain HTTP."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import samples
+from measure import Run, measured_run
+from tools import our_command
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/e2e"))
+import emulator  # noqa: E402
+
+SOURCE, DESTINATION = "backup", "recovered"
+# Where the emulator, which keeps objects in memory, does not take the large one.
+LARGE_FALLBACK = "200MB"
+FORMATS = ["ndjson", "parquet"]
+
+
+@dataclasses.dataclass
+class S3Result:
+    """Runs of each format over objects of 10 MB, and one over one large object."""
+
+    data_bytes: int
+    runs: dict[str, list[Run]]
+    large_bytes: int
+    large: dict[str, Run]
+
+
+class Buckets:
+    def __init__(self, url):
+        import boto3
+
+        self.environment = {**emulator.ROOT, "AWS_REGION": emulator.REGION, "AWS_ENDPOINT_URL": url}
+        self.client = boto3.client(
+            "s3", endpoint_url=url, region_name=emulator.REGION,
+            aws_access_key_id=emulator.ROOT["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=emulator.ROOT["AWS_SECRET_ACCESS_KEY"])
+        for bucket in [SOURCE, DESTINATION]:
+            self.client.create_bucket(Bucket=bucket)
+
+    def upload(self, data):
+        for path in data.objects:
+            self.client.upload_file(str(path), SOURCE, str(path.relative_to(data.folder)))
+
+    def empty(self, bucket):
+        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            for found in page.get("Contents", []):
+                self.client.delete_object(Bucket=bucket, Key=found["Key"])
+
+    def recover(self, binary, output_format, hours, folder):
+        command = our_command(binary, f"s3://{SOURCE}", f"s3://{DESTINATION}", output_format, hours)
+        run = measured_run(command, folder, self.environment)
+        self.empty(DESTINATION)
+        if run.exit_code != 0:
+            raise RuntimeError(f"event-recovery failed between buckets: exit code {run.exit_code}")
+        return run
+
+
+def measure_s3(binary, work, data, hours, large, rounds):
+    folder = work / "s3"
+    folder.mkdir(exist_ok=True)
+    with emulator.Emulator(folder, auth=False) as running:
+        buckets = Buckets(running.url)
+        buckets.upload(data)
+        runs = {output_format: [] for output_format in FORMATS}
+        for _ in range(rounds):
+            for output_format in FORMATS:
+                runs[output_format].append(buckets.recover(binary, output_format, hours, folder))
+        buckets.empty(SOURCE)
+        large_bytes, large_runs = measure_large(buckets, binary, folder, large)
+    return S3Result(data.bytes, runs, large_bytes, large_runs)
+
+
+def measure_large(buckets, binary, folder, large):
+    try:
+        return large.bytes, recover_large(buckets, binary, folder, large)
+    except Exception as error:
+        print(f"note: the emulator did not take the large object ({error}); {LARGE_FALLBACK} instead", file=sys.stderr)
+        buckets.empty(SOURCE)
+        smaller = samples.one_object(binary, folder / "smaller", LARGE_FALLBACK)
+        return smaller.bytes, recover_large(buckets, binary, folder, smaller)
+
+
+def recover_large(buckets, binary, folder, large):
+    buckets.upload(large)
+    return {output_format: buckets.recover(binary, output_format, 1, folder) for output_format in FORMATS}
