@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import report
@@ -36,7 +37,8 @@ def say(message):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=Path, required=True, help="the release build of event-recovery")
-    parser.add_argument("--work", type=Path, default=Path("target/bench"), help="for data and output; emptied")
+    parser.add_argument("--work", type=Path, default=Path("target/bench"),
+                        help="data and output lie in a folder below it, which is removed at the end")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clean-hours", type=int, default=10, help="100 MB each, in objects of 10 MB")
     parser.add_argument("--slow-hours", type=int, default=1, help="how many of them jq and Python get")
@@ -48,6 +50,11 @@ def arguments():
     parser.add_argument("--markdown", type=Path, help="a document with markers, between which the result goes")
     parser.add_argument("--chart", type=Path, help="where the chart goes, as SVG")
     return parser.parse_args()
+
+
+def failure(what, work):
+    """With what event-recovery said, which holds no content of events."""
+    return SystemExit(f"error: {what} failed\n{(work / 'log.txt').read_text(errors='replace')}")
 
 
 def run_tool(tool, data, work):
@@ -67,7 +74,7 @@ def measure_rounds(rows, data_of, tiny, rounds, work):
             run = run_tool(row.tool, data_of(row.tool), work)
             row.runs.append(run)
             if row.tool.is_ours and run.exit_code not in OUR_EXIT_CODES:
-                raise SystemExit(f"error: {row.tool.name} failed, see {work}/log.txt")
+                raise failure(row.tool.name, work)
             if row.tool.name == SPARK:
                 row.start_ups.append(run_tool(row.tool, tiny, work))
     shutil.rmtree(work / "output", ignore_errors=True)
@@ -108,7 +115,7 @@ def measure_large(binary, large, work):
         shutil.rmtree(output, ignore_errors=True)
         runs[output_format] = measured_run(our_command(binary, large.folder, output, output_format, 1), work)
         if runs[output_format].exit_code != 0:
-            raise SystemExit(f"error: event-recovery failed on one large object, see {work}/log.txt")
+            raise failure("event-recovery, one large object", work)
     shutil.rmtree(work / "output", ignore_errors=True)
     return runs
 
@@ -117,7 +124,10 @@ def in_memory(command):
     if not command:
         return ""
     say(f"in memory: {command}")
-    return subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout.strip()
+    done = subprocess.run(command, shell=True, stdout=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        raise SystemExit(f"error: `{command}` failed")
+    return done.stdout.strip()
 
 
 def figures(rows, found_targets, large, s3, micro, machine, versions_):
@@ -139,21 +149,28 @@ def figures(rows, found_targets, large, s3, micro, machine, versions_):
 
 def data_note(clean, hard, intact, large, s3):
     notes = [
-        f"{clean.bytes / 1e9:.2f} GB in objects of 10 MB, page cache warm, medians of rounds in turns; jq and Python get a part.",
-        f"*All objects*: {hard.bytes / 1e6:.0f} MB with tricky strings, torn events and compressed objects; *intact objects*: "
-        f"those of them that are plain and undamaged ({intact.bytes / 1e6:.0f} MB).",
-        f"The large object has {large.bytes / 1e6:,.0f} MB"
-        + (f", between buckets {s3.large_bytes / 1e6:,.0f} MB." if s3 else "."),
+        f"{clean.bytes / 1e9:.2f} GB in objects of 10 MB, page cache warm, medians of rounds in turns;",
+        "jq and Python get a part.",
+        f"*All objects*: {hard.bytes / 1e6:.0f} MB with tricky strings, torn events and compressed objects;",
+        f"*intact objects*: those of them that are plain and undamaged ({intact.bytes / 1e6:.0f} MB).",
+        f"The large object has {large.bytes / 1e6:,.0f} MB",
+        f"and between buckets {s3.large_bytes / 1e6:,.0f} MB." if s3 else "and stays on disk.",
     ]
     return " ".join(notes)
 
 
-def write_results(options, rows, found_targets, text, all_figures, document):
+def bars(rows):
+    """`cp` stands beside NDJSON: it reads and writes the same bytes, and does nothing else."""
+    return [
+        ("ndjson" if row.tool.group == "copy" else row.tool.group, row.tool.name.split(",")[0],
+         row.median_cpu_secs_per_gb, row.tool.is_ours, "wrong" in row.intact)
+        for row in rows.values() if not row.failed and not row.tool.is_variant
+    ]
+
+
+def write_results(options, rows, text, all_figures, document):
     if options.chart:
-        bars = [(row.tool.group, row.tool.name.split(",")[0], row.median_cpu_secs_per_gb, row.tool.is_ours)
-                for row in rows.values()
-                if row.tool.group != "copy" and not row.failed and not row.tool.is_variant]
-        options.chart.write_text(chart(bars))
+        options.chart.write_text(chart(bars(rows)))
     if options.markdown:
         report.put_between_markers(options.markdown, document)
     say(f"\n{text}")
@@ -163,22 +180,17 @@ def write_results(options, rows, found_targets, text, all_figures, document):
         options.json.write_text(json.dumps(all_figures, indent=2) + "\n")
 
 
-def main():
-    options = arguments()
-    with_spark = os.environ.get("BENCH_SPARK") == "1"
-    binary, work = options.binary.resolve(), options.work.resolve()
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+def compare(options, binary, work, with_spark):
     say("generating data")
     clean = samples.clean(binary, work / "clean", options.clean_hours)
     slow = samples.first_hours(clean, work / "slow", options.slow_hours)
     hard = samples.hard(binary, work / "hard", options.hard_hours)
     intact = samples.intact(hard, work / "intact")
     tiny = samples.one_object(binary, work / "tiny", TINY_OBJECT)
-
-    hours = max(options.clean_hours, options.hard_hours)
     data_of = lambda tool: slow if tool.is_slow else clean
-    rows = {tool.name: Row(tool, data_of(tool).bytes) for tool in all_tools(binary, hours, with_spark)}
+    tools = all_tools(binary, max(options.clean_hours, options.hard_hours), with_spark)
+    rows = {tool.name: Row(tool, data_of(tool).bytes) for tool in tools}
+
     judge(rows, intact, hard, work)
     samples.warm(clean)
     measure_rounds(rows, data_of, tiny, options.rounds, work)
@@ -194,12 +206,18 @@ def main():
     found_targets = targets(rows, large_runs, s3)
     machine, versions_ = report.machine(), versions(binary, with_spark)
     absent = [] if has_jq() else ["jq"]
-    text = report.text_report(rows, found_targets, absent, micro)
-    note = data_note(clean, hard, intact, large, s3)
-    document = report.markdown(rows, found_targets, absent, micro, machine, versions_, note)
-    write_results(options, rows, found_targets, text,
+    document = report.markdown(rows, found_targets, absent, micro, machine, versions_,
+                               data_note(clean, hard, intact, large, s3))
+    write_results(options, rows, report.text_report(rows, found_targets, absent, micro),
                   figures(rows, found_targets, large_runs, s3, micro, machine, versions_), document)
-    shutil.rmtree(work)
+    return rows
+
+
+def main():
+    options = arguments()
+    options.work.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.work.resolve(), prefix="run-") as work:
+        rows = compare(options, options.binary.resolve(), Path(work), os.environ.get("BENCH_SPARK") == "1")
     inexact = [row.tool.name for row in rows.values() if row.tool.is_ours and {row.intact, row.damaged} != {EXACT}]
     if inexact:
         raise SystemExit(f"error: other events than expected: {', '.join(inexact)}")

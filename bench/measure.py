@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,11 +27,18 @@ def measured_run(command, folder, environment=None):
     """Runs the command; what it says goes to `folder/log.txt`, as it may hold content of events."""
     result = folder / "result.txt"
     with (folder / "log.txt").open("wb") as log:
-        subprocess.run(
+        launcher = subprocess.Popen(
             [sys.executable, "-I", "-S", LAUNCHER, result, *map(str, command)],
             env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            timeout=RUN_SECS_MAX, check=True,
+            start_new_session=True,
         )
+        try:
+            launcher.wait(RUN_SECS_MAX)
+        except BaseException:
+            # The group is the launcher's own: the tool, and whatever that started.
+            os.killpg(launcher.pid, signal.SIGKILL)
+            launcher.wait()
+            raise
     exit_code, cpu_secs, wall_secs, peak_bytes = result.read_text().split()
     return Run(int(exit_code), float(cpu_secs), float(wall_secs), int(peak_bytes))
 

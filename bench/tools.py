@@ -37,10 +37,11 @@ class Tool:
 
     @property
     def written_command(self):
-        words = [str(word) for word in self.command(Path("DATA"), Path("OUT"))]
-        if words[:2] == ["sh", "-c"]:
-            return words[2]
-        return shlex.join(words).replace(f"{BENCH}/", "bench/").replace(sys.executable, "python")
+        program, *rest = [str(word) for word in self.command(Path("DATA"), Path("OUT"))]
+        if program == "sh":
+            return rest[-1]
+        name = "python" if program == sys.executable else Path(program).name
+        return shlex.join([name, *rest]).replace(f"{BENCH}/", "bench/")
 
 
 def range_end(hours):
@@ -115,19 +116,22 @@ def all_tools(binary, hours, with_spark):
     return tools + [spark()] if with_spark else tools
 
 
-def first_line(*command):
+def version(*command):
+    """What the last word of the first line says, for these tools."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
-    except (OSError, subprocess.CalledProcessError, IndexError):
-        return "not installed"
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return said.splitlines()[0].split()[-1]
 
 
 def versions(binary, with_spark):
     packages = ["chdb", "chdb-core", "duckdb", *(["pyspark"] if with_spark else [])]
     return {
-        "event-recovery": first_line(binary, "--version"),
-        "commit": first_line("git", "-C", str(BENCH), "describe", "--always", "--dirty"),
-        "cp": first_line("cp", "--version"), "sed": first_line("sed", "--version"), "jq": first_line("jq", "--version"),
+        "event-recovery": version(binary, "--version"),
+        "commit": version("git", "-C", str(BENCH), "describe", "--always", "--dirty"),
+        "cp": version("cp", "--version"), "sed": version("sed", "--version"),
+        "jq": version("jq", "--version").removeprefix("jq-"),
         "Python": sys.version.split()[0],
         **{package: importlib.metadata.version(package) for package in packages},
     }

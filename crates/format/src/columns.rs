@@ -3,25 +3,38 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow_array::builder::{Int64Builder, StringBuilder};
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::builder::Int64Builder;
+use arrow_array::{ArrayRef, BinaryArray, RecordBatch};
+use arrow_buffer::{Buffer, NullBufferBuilder, OffsetBuffer};
 use arrow_schema::{ArrowError, DataType, Field as ArrowField, Schema, SchemaRef};
+use parquet::errors::ParquetError;
 
 use crate::envelope::{Envelope, Field};
+use crate::json_string::decode_text;
 
 /// The name of the tenth column.
 pub(crate) const EXTRA_FIELDS: &str = "extra_fields";
 
 /// The columns in order: the nine fields, then [`EXTRA_FIELDS`]; all nullable.
-pub(crate) fn schema() -> SchemaRef {
+pub(crate) fn file_schema() -> SchemaRef {
+    schema(DataType::Utf8)
+}
+
+/// The same columns as the writer is handed them: text as bytes, which are known to be UTF-8, so
+/// that nobody checks them once more.
+pub(crate) fn batch_schema() -> SchemaRef {
+    schema(DataType::Binary)
+}
+
+fn schema(text: DataType) -> SchemaRef {
     let fields = Field::ALL.map(|field| {
         let data_type = match field {
             Field::SchemaVersion | Field::ArrivalEpoch => DataType::Int64,
-            _ => DataType::Utf8,
+            _ => text.clone(),
         };
         ArrowField::new(field.name(), data_type, true)
     });
-    let extra_fields = ArrowField::new(EXTRA_FIELDS, DataType::Utf8, true);
+    let extra_fields = ArrowField::new(EXTRA_FIELDS, text.clone(), true);
     Arc::new(Schema::new(
         fields.into_iter().chain([extra_fields]).collect::<Vec<_>>(),
     ))
@@ -54,11 +67,12 @@ pub(crate) struct Row<'a> {
 
 enum Cell<'a> {
     Null,
-    Text(Cow<'a, str>),
+    Text(Cow<'a, [u8]>),
     Integer(i64),
 }
 
 impl<'a> Row<'a> {
+    /// The event must be UTF-8.
     pub(crate) fn of(envelope: &Envelope<'a>) -> Self {
         let mut unheld = FieldSet::default();
         let cells = Field::ALL.map(|field| match envelope.raw(field) {
@@ -76,11 +90,8 @@ impl<'a> Row<'a> {
 fn cell<'a>(envelope: &Envelope<'a>, field: Field, raw: &'a [u8]) -> Option<Cell<'a>> {
     match field {
         Field::SchemaVersion | Field::ArrivalEpoch => envelope.integer(field).map(Cell::Integer),
-        Field::Data if raw.first() != Some(&b'"') => {
-            let text = simdutf8::basic::from_utf8(raw).ok()?;
-            Some(Cell::Text(Cow::Borrowed(text)))
-        }
-        _ => envelope.text(field).map(Cell::Text),
+        Field::Data if raw.first() != Some(&b'"') => Some(Cell::Text(Cow::Borrowed(raw))),
+        _ => decode_text(raw).map(Cell::Text),
     }
 }
 
@@ -88,26 +99,26 @@ fn cell<'a>(envelope: &Envelope<'a>, field: Field, raw: &'a [u8]) -> Option<Cell
 pub(crate) struct ColumnBuilders {
     schema: SchemaRef,
     fields: [FieldBuilder; Field::ALL.len()],
-    extra_fields: StringBuilder,
+    extra_fields: TextBuilder,
     rows: usize,
 }
 
 enum FieldBuilder {
-    Text(StringBuilder),
+    Text(TextBuilder),
     Integer(Int64Builder),
 }
 
 impl ColumnBuilders {
     pub(crate) fn new() -> Self {
         Self {
-            schema: schema(),
+            schema: batch_schema(),
             fields: Field::ALL.map(|field| match field {
                 Field::SchemaVersion | Field::ArrivalEpoch => {
                     FieldBuilder::Integer(Int64Builder::new())
                 }
-                _ => FieldBuilder::Text(StringBuilder::new()),
+                _ => FieldBuilder::Text(TextBuilder::new()),
             }),
-            extra_fields: StringBuilder::new(),
+            extra_fields: TextBuilder::new(),
             rows: 0,
         }
     }
@@ -120,29 +131,101 @@ impl ColumnBuilders {
     pub(crate) fn append(&mut self, row: &Row<'_>, extra_fields: Option<&str>) {
         for (builder, cell) in self.fields.iter_mut().zip(&row.cells) {
             match (builder, cell) {
-                (FieldBuilder::Text(builder), Cell::Text(text)) => builder.append_value(text),
-                (FieldBuilder::Text(builder), _) => builder.append_null(),
+                (FieldBuilder::Text(builder), Cell::Text(text)) => builder.append(Some(text)),
+                (FieldBuilder::Text(builder), _) => builder.append(None),
                 (FieldBuilder::Integer(builder), Cell::Integer(integer)) => {
                     builder.append_value(*integer);
                 }
                 (FieldBuilder::Integer(builder), _) => builder.append_null(),
             }
         }
-        self.extra_fields.append_option(extra_fields);
+        self.extra_fields.append(extra_fields.map(str::as_bytes));
         self.rows += 1;
     }
 
-    /// Takes the rows out as one batch.
-    pub(crate) fn finish(&mut self) -> Result<RecordBatch, ArrowError> {
+    /// Hands the rows to `write` as one batch, and begins anew in the same memory.
+    pub(crate) fn write_batch(
+        &mut self,
+        write: impl FnOnce(&RecordBatch) -> Result<(), ParquetError>,
+    ) -> Result<(), ParquetError> {
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(Field::ALL.len() + 1);
+        let mut texts = Vec::with_capacity(Field::ALL.len() + 1);
         for builder in &mut self.fields {
-            arrays.push(match builder {
-                FieldBuilder::Text(builder) => Arc::new(builder.finish()),
-                FieldBuilder::Integer(builder) => Arc::new(builder.finish()),
-            });
+            match builder {
+                FieldBuilder::Text(builder) => texts.push((builder.finish()?, builder)),
+                FieldBuilder::Integer(builder) => {
+                    arrays.push(Arc::new(builder.finish()));
+                    continue;
+                }
+            }
+            arrays.extend(texts.last().map(|(array, _)| Arc::clone(array) as ArrayRef));
         }
-        arrays.push(Arc::new(self.extra_fields.finish()));
+        let extra_fields = self.extra_fields.finish()?;
+        arrays.push(Arc::clone(&extra_fields) as ArrayRef);
+        texts.push((extra_fields, &mut self.extra_fields));
         self.rows = 0;
-        RecordBatch::try_new(self.schema.clone(), arrays)
+        let batch = RecordBatch::try_new(self.schema.clone(), arrays)?;
+        let written = write(&batch);
+        drop(batch);
+        for (array, builder) in texts {
+            builder.take_back(array);
+        }
+        written
+    }
+}
+
+/// The text of one column, whose memory goes into an array and comes back from it: a batch is some
+/// megabytes, and to ask the system for them again and again costs more than to fill them.
+struct TextBuilder {
+    /// Where each value begins, and the end of the last.
+    offsets: Vec<i32>,
+    bytes: Vec<u8>,
+    nulls: NullBufferBuilder,
+}
+
+impl TextBuilder {
+    /// What stays allocated between batches; what an extreme event needed is given back.
+    const BYTES_KEPT_MAX: usize = 4 * 1024 * 1024;
+
+    fn new() -> Self {
+        Self {
+            offsets: Vec::new(),
+            bytes: Vec::new(),
+            nulls: NullBufferBuilder::new(0),
+        }
+    }
+
+    fn append(&mut self, text: Option<&[u8]>) {
+        if self.offsets.is_empty() {
+            self.offsets.push(0);
+        }
+        self.bytes.extend_from_slice(text.unwrap_or_default());
+        // Lossless: a batch is some megabytes, or one event within the writer's limit.
+        self.offsets.push(self.bytes.len() as i32);
+        self.nulls.append(text.is_some());
+    }
+
+    fn finish(&mut self) -> Result<Arc<BinaryArray>, ArrowError> {
+        let offsets = OffsetBuffer::new(std::mem::take(&mut self.offsets).into());
+        let bytes = Buffer::from_vec(std::mem::take(&mut self.bytes));
+        let array = BinaryArray::try_new(offsets, bytes, self.nulls.finish())?;
+        Ok(Arc::new(array))
+    }
+
+    /// Takes the memory back, unless somebody still holds the array.
+    fn take_back(&mut self, array: Arc<BinaryArray>) {
+        let Ok(array) = Arc::try_unwrap(array) else {
+            return;
+        };
+        let (offsets, bytes, _) = array.into_parts();
+        self.offsets = offsets
+            .into_inner()
+            .into_inner()
+            .into_vec()
+            .unwrap_or_default();
+        self.bytes = bytes.into_vec().unwrap_or_default();
+        self.offsets.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(Self::BYTES_KEPT_MAX);
     }
 }

@@ -10,15 +10,20 @@ use memchr::memchr;
 /// `None` where `raw` is not a string token, or where an escape names a lone surrogate, which
 /// no UTF-8 text can hold. Borrows unless there is an escape.
 pub fn decode_string(raw: &[u8]) -> Option<Cow<'_, str>> {
+    match decode_text(raw)? {
+        Cow::Borrowed(text) => simdutf8::basic::from_utf8(text).ok().map(Cow::Borrowed),
+        Cow::Owned(text) => String::from_utf8(text).ok().map(Cow::Owned),
+    }
+}
+
+/// As [`decode_string`], of a token that is known to be UTF-8; so is what comes out then.
+pub(crate) fn decode_text(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
     let inner = string_content(raw)?;
     if memchr(b'\\', inner).is_none() {
-        return simdutf8::basic::from_utf8(inner).ok().map(Cow::Borrowed);
+        return Some(Cow::Borrowed(inner));
     }
     let unescaped = unescape(inner);
-    if unescaped.lone_surrogate {
-        return None;
-    }
-    String::from_utf8(unescaped.bytes).ok().map(Cow::Owned)
+    (!unescaped.lone_surrogate).then_some(Cow::Owned(unescaped.bytes))
 }
 
 /// Reads an integer within `i64`: a JSON number without fraction and exponent, or a JSON string

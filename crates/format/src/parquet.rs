@@ -3,14 +3,14 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use crate::columns::{ColumnBuilders, EXTRA_FIELDS, Row, schema};
+use crate::columns::{ColumnBuilders, EXTRA_FIELDS, Row, batch_schema, file_schema};
 use crate::envelope::{Envelope, Field};
 use crate::extra_fields::ExtraFields;
 use crate::output_format::ParquetCompression;
@@ -54,8 +54,13 @@ impl<W: Write + Send> ParquetWriter<W> {
         };
         let options = ArrowWriterOptions::new()
             .with_properties(properties(compression)?)
+            .with_parquet_schema(
+                ArrowSchemaConverter::new()
+                    .convert(&file_schema())
+                    .map_err(|error| failure.io_error(error))?,
+            )
             .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(sink, schema(), options)
+        let writer = ArrowWriter::try_new_with_options(sink, batch_schema(), options)
             .map_err(|error| failure.io_error(error))?;
         Ok(Self {
             writer,
@@ -70,6 +75,8 @@ impl<W: Write + Send> ParquetWriter<W> {
 
     pub(crate) fn write(&mut self, envelope: &Envelope<'_>) -> io::Result<()> {
         let event_bytes = envelope.event().len();
+        simdutf8::basic::from_utf8(envelope.event())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         if self.batch_bytes + event_bytes > BATCH_BYTES_MAX {
             self.write_batch()?;
         }
@@ -105,8 +112,8 @@ impl<W: Write + Send> ParquetWriter<W> {
         if self.columns.rows() == 0 {
             return Ok(());
         }
-        let batch = self.columns.finish().map_err(io::Error::other)?;
-        let written = self.writer.write(&batch);
+        let writer = &mut self.writer;
+        let written = self.columns.write_batch(|batch| writer.write(batch));
         written.map_err(|error| self.failure.io_error(error))?;
         self.row_group_bytes += self.batch_bytes;
         self.batch_bytes = 0;
