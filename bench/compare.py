@@ -6,7 +6,6 @@ event-recovery itself failed or gave other events than expected; missed targets 
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import shutil
@@ -44,7 +43,8 @@ def arguments():
     parser.add_argument("--slow-hours", type=int, default=1, help="how many of them jq and Python get")
     parser.add_argument("--hard-hours", type=int, default=10, help="20 MB each, to hold results against the truth")
     parser.add_argument("--large-object", default="1GB", help="for peak memory")
-    parser.add_argument("--s3-hours", type=int, default=3, help="100 MB each, between buckets; 0 leaves S3 out")
+    parser.add_argument("--s3-hours", type=int, default=1, help="100 MB each, between buckets; 0 leaves S3 out")
+    parser.add_argument("--s3-large-object", default="200MB", help="for peak memory between buckets")
     parser.add_argument("--micro", help="a command that measures in memory; its output ends the report")
     parser.add_argument("--json", type=Path, help="where all figures go; `-` for stdout")
     parser.add_argument("--markdown", type=Path, help="a document with markers, between which the result goes")
@@ -120,6 +120,15 @@ def measure_large(binary, large, work):
     return runs
 
 
+def between_buckets(options, binary, clean, work):
+    if options.s3_hours == 0:
+        return None
+    say("between buckets")
+    data = samples.first_hours(clean, work / "bucket", options.s3_hours)
+    large = samples.one_object(binary, work / "large-bucket", options.s3_large_object)
+    return measure_s3(binary, work, data, options.s3_hours, large, options.rounds)
+
+
 def in_memory(command):
     if not command:
         return ""
@@ -130,31 +139,14 @@ def in_memory(command):
     return done.stdout.strip()
 
 
-def figures(rows, found_targets, large, s3, micro, machine, versions_):
-    """Everything, for programs."""
-    return {
-        "machine": machine, "versions": versions_,
-        "tools": [{
-            "name": row.tool.name, "group": row.tool.group, "command": row.tool.written_command,
-            "data_bytes": row.data_bytes, "cpu_secs_per_gb": row.cpu_secs_per_gb,
-            "runs": list(map(dataclasses.asdict, row.runs)), "start_ups": list(map(dataclasses.asdict, row.start_ups)),
-            "intact": row.intact, "damaged": row.damaged,
-        } for row in rows.values()],
-        "targets": [dataclasses.asdict(target) | {"verdict": target.verdict()} for target in found_targets],
-        "large": {name: dataclasses.asdict(run) for name, run in large.items()},
-        "s3": dataclasses.asdict(s3) if s3 else None,
-        "in_memory": micro,
-    }
-
-
 def data_note(clean, hard, intact, large, s3):
     notes = [
         f"{clean.bytes / 1e9:.2f} GB in objects of 10 MB, page cache warm, medians of rounds in turns;",
         "jq and Python get a part.",
         f"*All objects*: {hard.bytes / 1e6:.0f} MB with tricky strings, torn events and compressed objects;",
         f"*intact objects*: those of them that are plain and undamaged ({intact.bytes / 1e6:.0f} MB).",
-        f"The large object has {large.bytes / 1e6:,.0f} MB",
-        f"and between buckets {s3.large_bytes / 1e6:,.0f} MB." if s3 else "and stays on disk.",
+        f"The large object has {large.bytes / 1e6:,.0f} MB on disk",
+        f"and {s3.large_bytes / 1e6:,.0f} MB between buckets of an emulator." if s3 else "and none was put into a bucket.",
     ]
     return " ".join(notes)
 
@@ -164,20 +156,21 @@ def bars(rows):
     return [
         ("ndjson" if row.tool.group == "copy" else row.tool.group, row.tool.name.split(",")[0],
          row.median_cpu_secs_per_gb, row.tool.is_ours, "wrong" in row.intact)
-        for row in rows.values() if not row.failed and not row.tool.is_variant
+        for row in rows.values() if not row.failed and not row.tool.is_concurrent
     ]
 
 
-def write_results(options, rows, text, all_figures, document):
+def write_results(options, result):
+    say(f"\n{report.text_report(result)}")
     if options.chart:
-        options.chart.write_text(chart(bars(rows)))
+        options.chart.write_text(chart(bars(result.rows)))
     if options.markdown:
-        report.put_between_markers(options.markdown, document)
-    say(f"\n{text}")
+        report.put_between_markers(options.markdown, report.markdown(result))
+    all_figures = json.dumps(report.figures(result), indent=2)
     if options.json == Path("-"):
-        print(json.dumps(all_figures, indent=2))
+        print(all_figures)
     elif options.json:
-        options.json.write_text(json.dumps(all_figures, indent=2) + "\n")
+        options.json.write_text(all_figures + "\n")
 
 
 def compare(options, binary, work, with_spark):
@@ -196,29 +189,19 @@ def compare(options, binary, work, with_spark):
     measure_rounds(rows, data_of, tiny, options.rounds, work)
     large = samples.one_object(binary, work / "large", options.large_object)
     large_runs = measure_large(binary, large, work)
-    s3 = None
-    if options.s3_hours:
-        say("between buckets")
-        bucket_data = samples.first_hours(clean, work / "bucket", options.s3_hours)
-        s3 = measure_s3(binary, work, bucket_data, options.s3_hours, large, options.rounds)
-    micro = in_memory(options.micro)
-
-    found_targets = targets(rows, large_runs, s3)
-    machine, versions_ = report.machine(), versions(binary, with_spark)
-    absent = [] if has_jq() else ["jq"]
-    document = report.markdown(rows, found_targets, absent, micro, machine, versions_,
-                               data_note(clean, hard, intact, large, s3))
-    write_results(options, rows, report.text_report(rows, found_targets, absent, micro),
-                  figures(rows, found_targets, large_runs, s3, micro, machine, versions_), document)
-    return rows
+    s3 = between_buckets(options, binary, clean, work)
+    return report.Result(
+        rows, targets(rows, large_runs, s3), [] if has_jq() else ["jq"], large_runs, s3, in_memory(options.micro),
+        versions(binary, with_spark), data_note(clean, hard, intact, large, s3))
 
 
 def main():
     options = arguments()
     options.work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.work.resolve(), prefix="run-") as work:
-        rows = compare(options, options.binary.resolve(), Path(work), os.environ.get("BENCH_SPARK") == "1")
-    inexact = [row.tool.name for row in rows.values() if row.tool.is_ours and {row.intact, row.damaged} != {EXACT}]
+        result = compare(options, options.binary.resolve(), Path(work), os.environ.get("BENCH_SPARK") == "1")
+    write_results(options, result)
+    inexact = [row.tool.name for row in result.rows.values() if row.tool.is_ours and {row.intact, row.damaged} != {EXACT}]
     if inexact:
         raise SystemExit(f"error: other events than expected: {', '.join(inexact)}")
 

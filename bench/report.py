@@ -1,14 +1,33 @@
 """What people read: the table, the targets, and the block of the performance document."""
 
+import dataclasses
 import datetime
 import os
 import platform
 from pathlib import Path
 
-from targets import cpu_ratio, ours_beside
+from measure import Run
+from s3 import S3Result
+from targets import Row, Target, cpu_ratio, ours_beside
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 HEADER = ["tool", "CPU-s/GB", "ours / it", "wall s/GB", "peak MB", "output MB/GB", "intact objects", "all objects"]
+
+
+@dataclasses.dataclass
+class Result:
+    """All that was found out in one go."""
+
+    rows: dict[str, Row]
+    targets: list[Target]
+    absent: list[str]
+    # A run for each format over one large object on disk.
+    large: dict[str, Run]
+    s3: S3Result | None
+    in_memory: str
+    versions: dict[str, str]
+    data_note: str
+    machine: dict = dataclasses.field(default_factory=lambda: machine())
 
 
 def machine():
@@ -48,11 +67,14 @@ def aligned(lines):
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 
 
-def text_report(rows, targets, absent, micro):
-    parts = [aligned([HEADER, *(row_cells(rows, row) for row in rows.values())])]
-    parts += [f"{name}: not installed" for name in absent]
-    parts.append(aligned([["target", "measured", "required", ""], *map(target_cells, targets)]))
-    return "\n\n".join(parts + ([f"in memory:\n{micro}"] if micro else []))
+def table(result):
+    return [HEADER, *(row_cells(result.rows, row) for row in result.rows.values())]
+
+
+def text_report(result):
+    parts = [aligned(table(result)), *(f"{name}: not installed" for name in result.absent)]
+    parts.append(aligned([["target", "measured", "required", ""], *map(target_cells, result.targets)]))
+    return "\n\n".join(parts + ([f"in memory:\n{result.in_memory}"] if result.in_memory else []))
 
 
 def markdown_table(lines):
@@ -61,20 +83,38 @@ def markdown_table(lines):
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in [header, marks, *body])
 
 
-def markdown(rows, targets, absent, micro, machine_, versions, data_note):
-    known = ", ".join(f"{name} {version}" for name, version in versions.items() if name not in ("commit", "event-recovery"))
-    commands = "\n".join(f"# {row.tool.name}\n{row.tool.written_command}" for row in rows.values())
+def markdown(result):
+    machine_ = result.machine
+    known = ", ".join(f"{name} {version}" for name, version in result.versions.items() if name != "commit")
+    commands = "\n".join(f"# {row.tool.name}\n{row.tool.written_command}" for row in result.rows.values())
     parts = [
-        f"Measured {machine_['date']} at commit {versions['commit']} on {machine_['processor']}, {machine_['cores']} cores, "
-        f"{machine_['memory_gb']} GB of memory, Linux {machine_['kernel']}. {data_note}",
-        markdown_table([HEADER, *(row_cells(rows, row) for row in rows.values())]),
-        *(f"{name} was not installed." for name in absent),
-        markdown_table([["target", "measured", "required", "verdict"], *map(target_cells, targets)]),
-        *([f"In memory:\n\n```text\n{micro.rstrip()}\n```"] if micro else []),
+        f"Measured {machine_['date']} at commit {result.versions['commit']} on {machine_['processor']}, "
+        f"{machine_['cores']} cores, {machine_['memory_gb']} GB of memory, Linux {machine_['kernel']}. {result.data_note}",
+        markdown_table(table(result)),
+        *(f"{name} was not installed." for name in result.absent),
+        markdown_table([["target", "measured", "required", "verdict"], *map(target_cells, result.targets)]),
+        *([f"In memory:\n\n```text\n{result.in_memory}\n```"] if result.in_memory else []),
         f"Versions: {known}.",
         f"Commands:\n\n```sh\n{commands}\n```",
     ]
     return "\n\n".join(parts)
+
+
+def figures(result):
+    """Everything, for programs."""
+    asdict = dataclasses.asdict
+    return {
+        "machine": result.machine, "versions": result.versions,
+        "tools": [{
+            "name": row.tool.name, "group": row.tool.group, "command": row.tool.written_command,
+            "data_bytes": row.data_bytes, "cpu_secs_per_gb": row.cpu_secs_per_gb, "runs": list(map(asdict, row.runs)),
+            "start_ups": list(map(asdict, row.start_ups)), "intact": row.intact, "damaged": row.damaged,
+        } for row in result.rows.values()],
+        "targets": [asdict(target) | {"verdict": target.verdict()} for target in result.targets],
+        "large": {name: asdict(run) for name, run in result.large.items()},
+        "s3": asdict(result.s3) if result.s3 else None,
+        "in_memory": result.in_memory,
+    }
 
 
 def put_between_markers(path, block):

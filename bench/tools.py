@@ -31,8 +31,8 @@ class Tool:
     is_ours: bool = False
     # Slow tools get a part of the data; all costs are per GB.
     is_slow: bool = False
-    # The same as another one but for a setting; left out of the chart.
-    is_variant: bool = False
+    # More than one object at a time: for the wall time, and left out of the chart.
+    is_concurrent: bool = False
     environment: dict = dataclasses.field(default_factory=dict)
 
     @property
@@ -59,7 +59,7 @@ def ours(name, binary, output_format, hours, concurrency):
     def command(source, output):
         return our_command(binary, source, output, output_format, hours, concurrency)
 
-    return Tool(name, output_format, command, is_ours=True, is_variant=concurrency > 1)
+    return Tool(name, output_format, command, is_ours=True, is_concurrent=concurrency > 1)
 
 
 def shell_filter(name, words, is_slow=False):
@@ -72,11 +72,11 @@ def shell_filter(name, words, is_slow=False):
     return Tool(name, "ndjson", command, is_slow=is_slow)
 
 
-def library(name, group, peer, is_slow=False, is_variant=False):
+def library(name, group, peer, is_slow=False):
     def command(source, output):
         return [sys.executable, BENCH / "peers.py", peer, source / "main_stream", output]
 
-    return Tool(name, group, command, is_slow=is_slow, is_variant=is_variant)
+    return Tool(name, group, command, is_slow=is_slow)
 
 
 def spark():
@@ -106,12 +106,10 @@ def all_tools(binary, hours, with_spark):
         library("Python raw_decode", "ndjson", "python_ndjson", is_slow=True),
         library("DuckDB, NDJSON", "ndjson", "duckdb_ndjson"),
         library("chDB, NDJSON", "ndjson", "chdb_ndjson"),
-        library("chDB, NDJSON, default settings", "ndjson", "chdb_ndjson_default", is_variant=True),
         ours(OURS_PARQUET, binary, "parquet", hours, 1),
         ours(f"{OURS_PARQUET}, two at a time", binary, "parquet", hours, 2),
         library("DuckDB, Parquet", "parquet", "duckdb_parquet"),
         library("chDB, Parquet", "parquet", "chdb_parquet"),
-        library("chDB, Parquet, default settings", "parquet", "chdb_parquet_default", is_variant=True),
     ]
     return tools + [spark()] if with_spark else tools
 

@@ -42,6 +42,10 @@ pub(crate) trait Kernel {
     /// Bytes that may follow a backslash, `"\/bfnrtu`, and those of them that are `u`.
     fn escapable(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64);
 
+    /// Bytes that go on with a character of UTF-8, 0x80 to 0xbf, and those that begin one of two
+    /// bytes, 0xc2 to 0xdf.
+    fn two_byte_text(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64);
+
     /// Every bit becomes the parity of the bits up to it, itself included.
     fn parity(bits: u64) -> u64;
 }
@@ -109,6 +113,21 @@ impl Kernel for Portable {
             unicode |= u64::from(*byte == b'u') << index;
         }
         (escapable, unicode)
+    }
+
+    #[inline(always)]
+    fn two_byte_text(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64) {
+        let (mut going_on, mut beginning) = (0, 0);
+        let (words, _) = bytes.as_chunks::<8>();
+        for (index, word) in words.iter().enumerate() {
+            let word = u64::from_le_bytes(*word);
+            let shift = index * 8;
+            // By the three highest bits: 10 goes on, 110 begins; 0xc0 and 0xc1 never do.
+            let never = equal(word & repeat(0xfe), 0xc0);
+            going_on |= gather(word & !(word << 1)) << shift;
+            beginning |= gather(word & word << 1 & !(word << 2) & !never) << shift;
+        }
+        (going_on, beginning)
     }
 
     #[inline(always)]
@@ -183,6 +202,11 @@ pub(crate) mod tests {
                     let is_escapable = b"\"\\/bfnrtu".contains(&byte);
                     assert_eq!(escapable >> place & 1 == 1, is_escapable, "{byte:#x}");
                     assert_eq!(unicode >> place & 1 == 1, byte == b'u', "{byte:#x}");
+                    let (going_on, beginning) = K::two_byte_text(&bytes);
+                    let goes_on = (0x80..=0xbf).contains(&byte);
+                    assert_eq!(going_on >> place & 1 == 1, goes_on, "{byte:#x}");
+                    let begins = (0xc2..=0xdf).contains(&byte);
+                    assert_eq!(beginning >> place & 1 == 1, begins, "{byte:#x}");
                 }
             }
         }

@@ -51,13 +51,17 @@ mod grammar;
 mod held;
 mod item;
 mod limits;
+mod order;
+mod outline;
 mod resync;
 mod scalar;
 mod scanner;
 mod simd;
 mod splitter;
+mod tokens;
 
 pub use item::{Event, Item, Reason, Rejected, RejectedPart, Separators, Totals};
 pub use limits::Limits;
+pub use outline::object_ends;
 pub use simd::Instructions;
 pub use splitter::Splitter;

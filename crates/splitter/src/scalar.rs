@@ -1,4 +1,51 @@
-//! Numbers and literals that lie in memory.
+//! Numbers and literals that lie in memory: those of a block at once, and one by one.
+
+use crate::block::Block;
+
+/// What the numbers of a block depend on in the block before: one bit each.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct NumberCarry {
+    ends_with_digit: u64,
+    ends_with_point: u64,
+    /// The last byte is a zero that begins a number.
+    ends_with_first_zero: u64,
+    /// The next block's first byte is behind a point and nothing but digits.
+    behind_point: u64,
+}
+
+/// What the digits and points of a block say.
+pub(crate) struct Numbers {
+    /// What is neither a digit, nor a point between digits, nor in its place: to be looked at.
+    pub(crate) unclear: u64,
+    /// The first byte, if it is wrong behind the block before.
+    pub(crate) is_broken: u64,
+}
+
+impl NumberCarry {
+    #[inline(always)]
+    pub(crate) fn check(&mut self, block: &Block, scalars: u64, starts: u64) -> Numbers {
+        let digits = scalars & block.digits;
+        let points = scalars & block.points;
+        let first_zeros = starts & block.zeros;
+        let leading_zeros = first_zeros & digits >> 1;
+        let between_digits =
+            points & (digits << 1 | self.ends_with_digit) & (digits >> 1 | 1 << 63);
+        // Adding to the first digit behind a point carries to the end of the digits.
+        let behind_points = between_digits << 1 | self.behind_point;
+        let (carried, overflow) = behind_points.overflowing_add(digits);
+        let second_points = carried & between_digits;
+        let is_broken = (self.ends_with_first_zero & digits | self.ends_with_point & !digits) & 1;
+        self.behind_point = between_digits >> 63 | u64::from(overflow);
+        self.ends_with_digit = digits >> 63;
+        self.ends_with_point = points >> 63;
+        self.ends_with_first_zero = first_zeros >> 63;
+        let clear = digits & !leading_zeros | between_digits & !second_points;
+        Numbers {
+            unclear: scalars & !clear,
+            is_broken,
+        }
+    }
+}
 
 /// The end of the number or literal that begins at `start`, if it is one by RFC 8259 and the next
 /// byte does not go on with it.

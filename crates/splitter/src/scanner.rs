@@ -12,16 +12,18 @@
 
 use std::ops::Range;
 
-use crate::block::{BLOCK_BYTES, Block, Kernel};
+use crate::block::{BLOCK_BYTES, Kernel};
 use crate::limits::Limits;
+use crate::order::OrderCarry;
 use crate::scalar::scalar_end;
 use crate::splitter::is_whitespace;
+use crate::tokens::{TokenCarry, Tokens};
 
 /// Deepest nesting that is followed: one bit a level. A deeper event is left to the automaton.
 const NESTING_MAX: u32 = 64;
 
-/// Bytes after which a scan pauses, so that what it found is still in the processor's cache.
-const PAUSE_BYTES: usize = 16 * 1024;
+/// Blocks that go through one step together, so that each step is a small loop: 4 KiB of input.
+const BATCH_BLOCKS: usize = 64;
 
 /// Top-level colons and commas that are noted for one event; an event with more has none noted.
 const MARKS_MAX: usize = 512;
@@ -30,25 +32,39 @@ const MARKS_MAX: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Scanner {
     event_bytes_max: usize,
-    nesting_max: u32,
-    /// Position of the next block.
+    /// Position of the next batch.
     at: usize,
     is_ended: bool,
     found: Vec<Whole>,
     marks: Vec<u32>,
     open: OpenEvent,
-    carry: Carry,
+    nesting: Nesting,
+    batch: Vec<Scanned>,
+    token_carry: TokenCarry,
+    order_carry: OrderCarry,
+    /// Whether the scalar that goes on in the next block was looked at to its end.
+    is_looked_at: bool,
     /// Bytes that were looked at beside the blocks.
     extra_visits: u64,
 }
 
-/// A whole event.
+/// A block, and what the walk over its brackets showed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Scanned {
+    tokens: Tokens,
+    /// Where the innermost open bracket is an object's.
+    in_object: u64,
+    /// Where the event's own object is the innermost.
+    at_top: u64,
+    /// The braces that end events.
+    ends: u64,
+}
+
+/// A whole event that another one follows, with nothing but white space in between.
 #[derive(Debug, Clone)]
 pub(crate) struct Whole {
     /// Where the event lies in the stretch.
     pub(crate) bytes: Range<usize>,
-    /// Whether the next byte that is no white space is an opening brace.
-    pub(crate) is_followed: bool,
     marks: Option<Range<usize>>,
 }
 
@@ -59,26 +75,53 @@ struct OpenEvent {
     /// Index of its first mark.
     marks_start: usize,
     has_too_many_marks: bool,
-    has_not_ascii: bool,
-    /// The open objects (1) and arrays (0), the innermost lowest.
-    nesting: u64,
-    depth: u32,
+    /// Not zero if the masks do not show that it is UTF-8.
+    unclear_text: u64,
 }
 
-/// What a block hands to the next one.
-#[derive(Debug, Default)]
-struct Carry {
-    /// All ones if the block ended in a string.
-    in_string: u64,
-    /// Each of these is one bit: whether the next block's first byte is escaped, goes on with a
-    /// scalar, is in a key, or is behind the tokens that the name says.
-    escaped: u64,
-    in_scalar: u64,
-    in_key: u64,
-    behind_value: u64,
-    behind_key: u64,
-    behind_separator: u64,
-    before_key: u64,
+/// The objects and arrays that are open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Nesting {
+    /// One bit each, set for objects, the innermost lowest.
+    kinds: u64,
+    pub(crate) depth: u32,
+    depth_max: u32,
+}
+
+impl Nesting {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            kinds: 0,
+            depth: 0,
+            depth_max: NESTING_MAX.min(u32::try_from(limits.nesting_max).unwrap_or(u32::MAX)),
+        }
+    }
+
+    fn reset(&mut self) {
+        (self.kinds, self.depth) = (0, 0);
+    }
+
+    /// Returns whether it is not too deep.
+    #[inline(always)]
+    pub(crate) fn open(&mut self, is_object: bool) -> bool {
+        self.kinds = self.kinds << 1 | u64::from(is_object);
+        self.depth += 1;
+        self.depth <= self.depth_max
+    }
+
+    /// Returns whether that is what is open.
+    #[inline(always)]
+    pub(crate) fn close(&mut self, is_object: bool) -> bool {
+        let fits = self.depth > 0 && self.is_in_object() == is_object;
+        self.kinds >>= 1;
+        self.depth = self.depth.wrapping_sub(1);
+        fits
+    }
+
+    #[inline(always)]
+    fn is_in_object(&self) -> bool {
+        self.kinds & 1 == 1
+    }
 }
 
 /// The block holds what the scanner can't vouch for.
@@ -88,13 +131,16 @@ impl Scanner {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             event_bytes_max: limits.event_bytes_max,
-            nesting_max: NESTING_MAX.min(u32::try_from(limits.nesting_max).unwrap_or(u32::MAX)),
             at: 0,
             is_ended: true,
             found: Vec::new(),
             marks: Vec::new(),
             open: OpenEvent::default(),
-            carry: Carry::default(),
+            nesting: Nesting::new(limits),
+            batch: vec![Scanned::default(); BATCH_BLOCKS],
+            token_carry: TokenCarry::default(),
+            order_carry: OrderCarry::default(),
+            is_looked_at: false,
             extra_visits: 0,
         }
     }
@@ -107,7 +153,10 @@ impl Scanner {
         self.found.clear();
         self.marks.clear();
         self.open = OpenEvent::default();
-        self.carry = Carry::default();
+        self.nesting.reset();
+        self.token_carry = TokenCarry::default();
+        self.order_carry = OrderCarry::default();
+        self.is_looked_at = false;
         self.extra_visits = 0;
     }
 
@@ -135,343 +184,249 @@ impl Scanner {
         self.at as u64 + self.extra_visits
     }
 
-    /// Goes on until some events are found or the scan ends: at the end of the bytes, behind an
-    /// event that no other follows, or where the scanner can't vouch for what comes.
+    /// Goes on until some events are found or the scan ends: at the end of the bytes, at an event
+    /// that no other follows, or where the scanner can't vouch for what comes.
     #[inline(always)]
     pub(crate) fn scan<K: Kernel>(&mut self, bytes: &[u8]) {
         self.found.clear();
         self.marks.drain(..self.open.marks_start);
         self.open.marks_start = 0;
-        let begin = self.at;
-        while !self.is_ended && (self.found.is_empty() || self.at - begin < PAUSE_BYTES) {
-            let found_before = self.found.len();
-            let scanned = match bytes[self.at..].first_chunk::<BLOCK_BYTES>() {
-                Some(block) => self.scan_block::<K>(block, bytes),
-                None => self.scan_last_block::<K>(bytes),
-            };
-            self.at = (self.at + BLOCK_BYTES).min(bytes.len());
-            if let Err(Doubtful) = scanned {
-                self.found.truncate(found_before);
+        while !self.is_ended && self.found.is_empty() {
+            let batch = self.at;
+            let blocks = self.read_tokens::<K>(bytes);
+            let blocks_walked = self.walk_brackets(blocks);
+            let blocks_noted = self.note_events(blocks_walked, bytes);
+            let blocks_checked = self.check_blocks(blocks_noted, bytes);
+            self.is_ended |= blocks_noted < blocks;
+            if blocks_checked < blocks_noted {
+                let checked_to = batch + blocks_checked * BLOCK_BYTES;
+                self.found.retain(|whole| whole.bytes.end <= checked_to);
                 self.is_ended = true;
             }
+            self.at = (batch + BATCH_BLOCKS * BLOCK_BYTES).min(bytes.len());
+            self.is_ended |= self.at == bytes.len();
         }
     }
 
+    /// Fills the batch, and returns with how many blocks.
     #[inline(always)]
-    fn scan_last_block<K: Kernel>(&mut self, bytes: &[u8]) -> Result<(), Doubtful> {
-        let rest = &bytes[self.at..];
-        let mut block = [b' '; BLOCK_BYTES];
-        block[..rest.len()].copy_from_slice(rest);
-        self.is_ended = true;
-        self.scan_block::<K>(&block, bytes)
+    fn read_tokens<K: Kernel>(&mut self, bytes: &[u8]) -> usize {
+        let mut carry = self.token_carry;
+        let (blocks, rest) = bytes[self.at..].as_chunks::<BLOCK_BYTES>();
+        let mut filled = 0;
+        for (scanned, block) in self.batch.iter_mut().zip(blocks) {
+            scanned.tokens = carry.tokens::<K>(block);
+            filled += 1;
+        }
+        if let Some(scanned) = self.batch.get_mut(filled)
+            && !rest.is_empty()
+        {
+            let mut block = [b' '; BLOCK_BYTES];
+            block[..rest.len()].copy_from_slice(rest);
+            scanned.tokens = carry.tokens::<K>(&block);
+            filled += 1;
+        }
+        self.token_carry = carry;
+        filled
     }
 
+    /// Follows the nesting through the batch. Returns how many blocks hold brackets that fit.
     #[inline(always)]
-    fn scan_block<K: Kernel>(
-        &mut self,
-        bytes: &[u8; BLOCK_BYTES],
-        stretch: &[u8],
-    ) -> Result<(), Doubtful> {
-        let block = K::classify(bytes);
-        let escaped = self.carry.escaped(block.backslashes);
-        let quotes = block.quotes & !escaped;
-        // From each opening quote to the byte before the closing one.
-        let in_string = K::parity(quotes) ^ self.carry.in_string;
-        self.carry.in_string = 0_u64.wrapping_sub(in_string >> 63);
-        let tokens = Tokens::new(&block, quotes, in_string, &mut self.carry.in_scalar);
-
-        let walk = self.walk_brackets(&tokens, &block, stretch)?;
-        let misplaced =
-            self.carry.misplaced(&tokens, walk.in_object, walk.ends) | block.control & in_string;
-        if misplaced & walk.meant != 0 {
-            return Err(Doubtful);
-        }
-        if escaped & walk.meant != 0 {
-            let (escapable, unicode) = K::escapable(bytes);
-            self.check_escapes(escaped & walk.meant, escapable, unicode, stretch)?;
-        }
-        self.check_scalars(&tokens, &block, walk.meant, stretch)?;
-        self.note_marks(tokens.separators() & walk.at_top);
-        Ok(())
-    }
-
-    /// Follows the nesting through the block, and notes the events that end in it.
-    #[inline(always)]
-    fn walk_brackets(
-        &mut self,
-        tokens: &Tokens,
-        block: &Block,
-        stretch: &[u8],
-    ) -> Result<Walk, Doubtful> {
-        let open = &mut self.open;
-        let mut walk = Walk {
-            in_object: all_if(open.nesting & 1 == 1),
-            at_top: all_if(open.depth == 1),
-            ends: 0,
-            meant: !0,
-        };
-        let marks_before = self.marks.len();
-        let mut not_ascii = block.not_ascii;
-        let mut brackets = tokens.opening | tokens.closing;
-        while brackets != 0 {
-            let bit = brackets & brackets.wrapping_neg();
-            brackets ^= bit;
-            let behind = !(bit | (bit - 1));
-            let is_object = u64::from(block.of_object & bit != 0);
-            let before = (open.nesting & 1 == 1, open.depth == 1);
-            if tokens.opening & bit != 0 {
-                open.nesting = open.nesting << 1 | is_object;
-                open.depth += 1;
-                if open.depth > self.nesting_max {
-                    return Err(Doubtful);
+    fn walk_brackets(&mut self, blocks: usize) -> usize {
+        let mut nesting = self.nesting;
+        for (index, scanned) in self.batch[..blocks].iter_mut().enumerate() {
+            let tokens = &scanned.tokens;
+            let mut in_object = all_if(nesting.is_in_object());
+            let mut at_top = all_if(nesting.depth == 1);
+            let mut ends = 0;
+            let mut brackets = tokens.opening | tokens.closing;
+            while brackets != 0 {
+                let bit = brackets & brackets.wrapping_neg();
+                brackets ^= bit;
+                let behind = !(bit | (bit - 1));
+                let before = nesting;
+                let is_object = tokens.of_object & bit != 0;
+                let fits = if tokens.opening & bit != 0 {
+                    nesting.open(is_object)
+                } else {
+                    nesting.close(is_object)
+                };
+                if !fits {
+                    return index;
                 }
-            } else {
-                if open.depth == 0 || open.nesting & 1 != is_object {
-                    return Err(Doubtful);
+                in_object ^= behind & all_if(nesting.is_in_object() != before.is_in_object());
+                if nesting.depth <= 2 {
+                    at_top ^= behind & all_if((nesting.depth == 1) != (before.depth == 1));
+                    ends |= bit & all_if(nesting.depth == 0);
                 }
-                open.nesting >>= 1;
-                open.depth -= 1;
             }
-            walk.in_object ^= behind & all_if((open.nesting & 1 == 1) != before.0);
-            walk.at_top ^= behind & all_if((open.depth == 1) != before.1);
-            if open.depth > 0 {
+            (scanned.in_object, scanned.at_top, scanned.ends) = (in_object, at_top, ends);
+        }
+        self.nesting = nesting;
+        blocks
+    }
+
+    /// Notes the events that end in the batch. Returns how many blocks are to be checked: the scan
+    /// ends behind them if they are fewer.
+    #[inline(always)]
+    fn note_events(&mut self, blocks: usize, stretch: &[u8]) -> usize {
+        for index in 0..blocks {
+            let scanned = &self.batch[index];
+            let (tokens, mut ends) = (&scanned.tokens, scanned.ends);
+            let mut unclear_text = tokens.unclear_text;
+            let marks = tokens.separators() & scanned.at_top;
+            if ends | marks == 0 {
+                self.open.unclear_text |= unclear_text;
                 continue;
             }
-
-            walk.ends |= bit;
-            let end = self.at + bit.trailing_zeros() as usize + 1;
-            let event = stretch.get(open.start..end).ok_or(Doubtful)?;
-            let has_not_ascii = open.has_not_ascii || not_ascii & !behind != 0;
-            self.extra_visits += if has_not_ascii { event.len() as u64 } else { 0 };
-            if event.len() > self.event_bytes_max
-                || has_not_ascii && simdutf8::basic::from_utf8(event).is_err()
-            {
-                return Err(Doubtful);
+            let block_start = self.at + index * BLOCK_BYTES;
+            let marks_before = self.marks.len();
+            self.note_marks(marks, block_start);
+            while ends != 0 {
+                let up_to = ends ^ (ends - 1);
+                ends &= ends - 1;
+                self.open.unclear_text |= unclear_text & up_to;
+                unclear_text &= !up_to;
+                let end = block_start + up_to.count_ones() as usize;
+                let marks_end = marks_before + (marks & up_to).count_ones() as usize;
+                if let Err(Doubtful) = self.end_event(end, marks_end, stretch) {
+                    return index + 1;
+                }
             }
-            let marks_in_block = tokens.separators() & walk.at_top & !behind;
-            let marks_end = marks_before + marks_in_block.count_ones() as usize;
-            let whitespace = stretch[end..]
-                .iter()
-                .take_while(|byte| is_whitespace(**byte));
-            let next = end + whitespace.count();
-            self.extra_visits += (next - end) as u64;
-            let is_followed = stretch.get(next) == Some(&b'{');
-            self.found.push(Whole {
-                bytes: open.start..end,
-                is_followed,
-                marks: (!open.has_too_many_marks).then_some(open.marks_start..marks_end),
-            });
-            not_ascii &= behind;
-            *open = OpenEvent {
-                start: next,
-                marks_start: marks_end,
-                ..OpenEvent::default()
-            };
-            if !is_followed {
-                self.is_ended = true;
-                walk.meant = !behind;
-                break;
-            }
+            self.open.unclear_text |= unclear_text;
+            self.limit_marks();
         }
-        open.has_not_ascii |= not_ascii != 0;
-        Ok(walk)
+        blocks
     }
 
-    #[inline(always)]
-    fn check_escapes(
-        &self,
-        escaped: u64,
-        escapable: u64,
-        unicode: u64,
-        stretch: &[u8],
-    ) -> Result<(), Doubtful> {
-        if escaped & !escapable != 0 {
+    /// Ends the event, and opens the one that follows.
+    fn end_event(&mut self, end: usize, marks_end: usize, stretch: &[u8]) -> Result<(), Doubtful> {
+        let open = &self.open;
+        let event = stretch.get(open.start..end).ok_or(Doubtful)?;
+        if event.len() > self.event_bytes_max {
             return Err(Doubtful);
         }
-        let mut unicode = escaped & unicode;
-        while unicode != 0 {
-            let digits = self.at + unicode.trailing_zeros() as usize + 1;
-            let digits = stretch.get(digits..digits + 4).ok_or(Doubtful)?;
-            if !digits.iter().all(u8::is_ascii_hexdigit) {
-                return Err(Doubtful);
-            }
-            unicode &= unicode - 1;
+        if open.unclear_text != 0 {
+            self.extra_visits += event.len() as u64;
+            simdutf8::basic::from_utf8(event).map_err(|_| Doubtful)?;
         }
-        Ok(())
-    }
-
-    /// Checks the numbers and literals that begin in the block. Digits, with a point in
-    /// between or not, need no look, unless a zero leads them or the block does not show their end.
-    #[inline(always)]
-    fn check_scalars(
-        &mut self,
-        tokens: &Tokens,
-        block: &Block,
-        meant: u64,
-        stretch: &[u8],
-    ) -> Result<(), Doubtful> {
-        let (scalars, starts) = (tokens.scalars, tokens.scalar_starts);
-        // What an earlier block began was looked at there, to its end.
-        let looked_at = scalars & !starts & !scalars.wrapping_add(1);
-        let digits = scalars & block.digits;
-        let leading_zeros = starts & block.zeros & digits >> 1;
-        // A point is clear between digits, if no other point follows on those behind it.
-        let points = scalars & block.points & digits << 1 & digits >> 1;
-        let second_points = (points << 1).wrapping_add(digits) & points;
-        let clear = digits | points & !second_points;
-        let mut unclear =
-            (scalars & !clear | leading_zeros | scalars & 1 << 63) & !looked_at & meant;
-        while unclear != 0 {
-            let up_to = unclear ^ (unclear - 1);
-            let start = 63 - (starts & up_to).leading_zeros() as usize;
-            let end = scalar_end(stretch, self.at + start).ok_or(Doubtful)?;
-            self.extra_visits += (end - self.at - start) as u64;
-            unclear &= u32::try_from(end - self.at)
-                .ok()
-                .and_then(|length| (!0_u64).checked_shl(length))
-                .unwrap_or(0);
+        let behind = stretch[end..].iter();
+        let whitespace = behind.take_while(|byte| is_whitespace(**byte)).count();
+        self.extra_visits += whitespace as u64;
+        let next = end + whitespace;
+        if stretch.get(next) != Some(&b'{') {
+            return Err(Doubtful);
         }
+        self.found.push(Whole {
+            bytes: open.start..end,
+            marks: (!open.has_too_many_marks).then_some(open.marks_start..marks_end),
+        });
+        self.open = OpenEvent {
+            start: next,
+            marks_start: marks_end,
+            ..OpenEvent::default()
+        };
         Ok(())
     }
 
     #[inline(always)]
-    fn note_marks(&mut self, mut marks: u64) {
+    fn note_marks(&mut self, mut marks: u64, block_start: usize) {
         while marks != 0 {
             // Lossless: the caller keeps stretches below 4 GiB.
-            self.marks.push(self.at as u32 + marks.trailing_zeros());
+            self.marks.push(block_start as u32 + marks.trailing_zeros());
             marks &= marks - 1;
         }
+    }
+
+    fn limit_marks(&mut self) {
         let open = &mut self.open;
-        if self.marks.len() - open.marks_start > MARKS_MAX {
-            open.has_too_many_marks = true;
-        }
+        open.has_too_many_marks |= self.marks.len() - open.marks_start > MARKS_MAX;
         if open.has_too_many_marks {
             self.marks.truncate(open.marks_start);
         }
     }
-}
 
-/// What the walk over a block's brackets showed.
-struct Walk {
-    /// Where the innermost open bracket is an object's.
-    in_object: u64,
-    /// Where the event's own object is the innermost.
-    at_top: u64,
-    /// The braces that end events.
-    ends: u64,
-    /// The bytes up to the end of an event that no other follows; else all.
-    meant: u64,
-}
-
-/// A block's tokens outside of strings; strings by their quotes.
-struct Tokens {
-    opening: u64,
-    opening_braces: u64,
-    closing: u64,
-    colons: u64,
-    commas: u64,
-    opening_quotes: u64,
-    closing_quotes: u64,
-    in_string: u64,
-    whitespace: u64,
-    /// Every byte of every number and literal, and whatever has no place in JSON.
-    scalars: u64,
-    /// The first byte of each.
-    scalar_starts: u64,
-}
-
-impl Tokens {
+    /// Checks the blocks, and returns how many of them, from the first on, are good.
     #[inline(always)]
-    fn new(block: &Block, quotes: u64, in_string: u64, in_scalar: &mut u64) -> Self {
-        let outside = !in_string;
-        let structure = block.opening | block.closing | block.colons | block.commas;
-        let scalars = !(in_string | quotes | structure | block.whitespace);
-        let scalar_starts = scalars & !(scalars << 1 | *in_scalar);
-        *in_scalar = scalars >> 63;
-        Self {
-            opening: block.opening & outside,
-            opening_braces: block.opening & block.of_object & outside,
-            closing: block.closing & outside,
-            colons: block.colons & outside,
-            commas: block.commas & outside,
-            opening_quotes: quotes & in_string,
-            closing_quotes: quotes & outside,
-            in_string,
-            whitespace: block.whitespace & outside,
-            scalars,
-            scalar_starts,
+    fn check_blocks(&mut self, blocks: usize, stretch: &[u8]) -> usize {
+        let mut order = self.order_carry;
+        for (index, scanned) in self.batch[..blocks].iter().enumerate() {
+            let tokens = &scanned.tokens;
+            let misplaced = order.misplaced(tokens, scanned.in_object, scanned.ends);
+            let wrong = misplaced | tokens.broken;
+            let to_look_at = tokens.unclear_scalars | tokens.unicode_escapes;
+            if (wrong | to_look_at) == 0 {
+                self.is_looked_at = false;
+                continue;
+            }
+            let block_start = self.at + index * BLOCK_BYTES;
+            let mut look = Look {
+                block_start,
+                stretch,
+                is_looked_at: &mut self.is_looked_at,
+                visits: &mut self.extra_visits,
+            };
+            if !look.is_good(tokens, wrong) {
+                return index;
+            }
         }
-    }
-
-    #[inline(always)]
-    fn separators(&self) -> u64 {
-        self.colons | self.commas
+        self.order_carry = order;
+        blocks
     }
 }
 
-impl Carry {
-    /// The bytes behind a backslash that is not escaped itself.
-    #[inline(always)]
-    fn escaped(&mut self, backslashes: u64) -> u64 {
-        if backslashes == 0 {
-            return std::mem::take(&mut self.escaped);
+/// A look at what the masks alone do not decide.
+struct Look<'a> {
+    block_start: usize,
+    stretch: &'a [u8],
+    is_looked_at: &'a mut bool,
+    visits: &'a mut u64,
+}
+
+impl Look<'_> {
+    fn is_good(&mut self, tokens: &Tokens, wrong: u64) -> bool {
+        // What goes on from the block before.
+        let continued = tokens.scalars & !tokens.scalar_starts & !tokens.scalars.wrapping_add(1);
+        let looked_at = continued & all_if(*self.is_looked_at);
+        wrong & !looked_at == 0
+            && self.are_unicode_escapes(tokens.unicode_escapes)
+            && self.are_scalars(tokens, tokens.unclear_scalars & !looked_at, continued)
+    }
+
+    fn are_unicode_escapes(&self, mut escapes: u64) -> bool {
+        while escapes != 0 {
+            let digits = self.block_start + escapes.trailing_zeros() as usize + 1;
+            let digits = self.stretch.get(digits..digits + 4);
+            if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
+                return false;
+            }
+            escapes &= escapes - 1;
         }
-        // A run of backslashes escapes what is behind it if its length is odd. Adding a run's first
-        // bit to the run carries to the bit behind; even and odd places tell the length.
-        const EVEN: u64 = 0x5555_5555_5555_5555;
-        let backslashes = backslashes & !self.escaped;
-        let behind = backslashes << 1 | self.escaped;
-        let odd_starts = backslashes & !EVEN & !behind;
-        let (carried, overflow) = odd_starts.overflowing_add(backslashes);
-        self.escaped = u64::from(overflow);
-        (EVEN ^ carried << 1) & behind
+        true
     }
 
-    /// The tokens that can't stand behind the one before them. `ends` are the closing braces that end
-    /// events: what comes behind them is checked elsewhere.
-    ///
-    /// Where a wrong pair is caught, by the kind of its first token:
-    /// - key: a colon must follow, and follows nothing else;
-    /// - value: no other value may follow; a comma must follow a value;
-    /// - colon or comma: no closing bracket may follow;
-    /// - opening brace, or comma in an object: a string must follow, which is a key then, or a
-    ///   closing bracket;
-    /// - opening bracket: what may not follow, a colon or comma, is caught by the first two.
-    ///
-    /// Brackets that do not go together are caught by the walk over them.
-    #[inline(always)]
-    fn misplaced(&mut self, tokens: &Tokens, in_object: u64, ends: u64) -> u64 {
-        let whitespace = tokens.whitespace;
-        let before_keys = tokens.opening_braces | tokens.commas & in_object;
-        let key_places = behind(before_keys, whitespace, &mut self.before_key);
-        let keys = tokens.opening_quotes & key_places;
-        // Adding a key's first bit to its string's run carries to the closing quote.
-        let (carried, overflow) = tokens.in_string.overflowing_add(keys | self.in_key);
-        self.in_key = u64::from(overflow);
-        let key_ends = carried & tokens.closing_quotes;
-        let values = tokens.closing & !ends | tokens.closing_quotes & !key_ends | tokens.scalars;
-        let value_starts = tokens.opening | tokens.opening_quotes | tokens.scalar_starts;
-
-        let behind_keys = behind(key_ends, whitespace, &mut self.behind_key);
-        let behind_values = behind(values, whitespace, &mut self.behind_value);
-        let separators = tokens.separators();
-        let behind_separators = behind(separators, whitespace, &mut self.behind_separator);
-        behind_keys ^ tokens.colons
-            | behind_values & value_starts
-            | tokens.commas & !behind_values
-            | behind_separators & tokens.closing
-            | key_places & !(tokens.opening_quotes | tokens.closing)
+    /// Looks at each scalar that has unclear bytes.
+    fn are_scalars(&mut self, tokens: &Tokens, mut unclear: u64, continued: u64) -> bool {
+        *self.is_looked_at = false;
+        while unclear != 0 {
+            let first = unclear & unclear.wrapping_neg();
+            if first & continued != 0 {
+                // It was clear as far as the block before showed it.
+                return false;
+            }
+            let up_to = first | (first - 1);
+            let start = 63 - (tokens.scalar_starts & up_to).leading_zeros() as usize;
+            let start = self.block_start + start;
+            let Some(end) = scalar_end(self.stretch, start) else {
+                return false;
+            };
+            *self.visits += (end - start) as u64;
+            let end = end - self.block_start;
+            *self.is_looked_at = end > BLOCK_BYTES;
+            unclear &= if end < BLOCK_BYTES { !0 << end } else { 0 };
+        }
+        true
     }
-}
-
-/// The first bytes behind the tokens that are no white space. A scalar's bytes count as tokens each.
-#[inline(always)]
-fn behind(tokens: u64, whitespace: u64, carry: &mut u64) -> u64 {
-    let next = tokens << 1 | *carry;
-    // Adding to the first bit of a run of white space carries to the byte behind it.
-    let (carried, overflow) = next.overflowing_add(whitespace);
-    *carry = tokens >> 63 | u64::from(overflow);
-    carried & !whitespace
 }
 
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! The kernels for AVX2 and NEON, and the choice between them: the only module with `unsafe`.
+//! The kernels for AVX-512, AVX2 and NEON, and the choice between them: the only module with `unsafe`.
 //!
 //! Two things here need it. Vectors are loaded through pointers: always from an array of 64 bytes,
 //! with loads that need no alignment. And a function that is compiled for more instructions than
@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use crate::block::{BLOCK_BYTES, Block, Kernel, Portable};
+use crate::outline::outline;
 use crate::scanner::Scanner;
 
 /// The instructions that the splitter finds whole events with. All find the same.
@@ -22,6 +23,8 @@ enum Kind {
     Portable,
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
     #[cfg(target_arch = "aarch64")]
     Neon,
 }
@@ -30,7 +33,7 @@ impl Instructions {
     /// Those that every processor has.
     pub const PORTABLE: Self = Self(Kind::Portable);
 
-    /// Names the instructions to use, `portable`, `avx2` or `neon`, instead of the fastest. Looked
+    /// Names the instructions to use, `portable`, `avx2`, `avx512` or `neon`, instead of the fastest. Looked
     /// up once, when the first splitter is made; what the processor lacks is not used.
     pub const VARIABLE: &str = "EVENT_RECOVERY_INSTRUCTIONS";
 
@@ -38,7 +41,10 @@ impl Instructions {
     pub fn available() -> Vec<Self> {
         let mut available = Vec::new();
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_complete() {
+        if has_avx2() {
+            if has_avx512() {
+                available.push(Self(Kind::Avx512));
+            }
             available.push(Self(Kind::Avx2));
         }
         #[cfg(target_arch = "aarch64")]
@@ -70,6 +76,8 @@ impl Instructions {
             Kind::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => "avx512",
             #[cfg(target_arch = "aarch64")]
             Kind::Neon => "neon",
         }
@@ -82,9 +90,28 @@ impl Instructions {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: the processor has what the function is compiled for, see `available`.
             Kind::Avx2 => unsafe { scan_with_avx2(scanner, bytes) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as before.
+            Kind::Avx512 => unsafe { scan_with_avx512(scanner, bytes) },
             #[cfg(target_arch = "aarch64")]
             // SAFETY: the processor has what the function is compiled for, see `available`.
             Kind::Neon => unsafe { scan_with_neon(scanner, bytes) },
+        }
+    }
+
+    /// See [`object_ends`](crate::object_ends).
+    pub(crate) fn outline(self, bytes: &[u8]) -> Vec<usize> {
+        match self.0 {
+            Kind::Portable => outline::<Portable>(bytes),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the processor has what the function is compiled for, see `available`.
+            Kind::Avx2 => unsafe { outline_with_avx2(bytes) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as before.
+            Kind::Avx512 => unsafe { outline_with_avx512(bytes) },
+            #[cfg(target_arch = "aarch64")]
+            // SAFETY: the processor has what the function is compiled for, see `available`.
+            Kind::Neon => unsafe { outline_with_neon(bytes) },
         }
     }
 }
@@ -96,7 +123,7 @@ impl fmt::Display for Instructions {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn is_x86_feature_complete() -> bool {
+fn has_avx2() -> bool {
     std::arch::is_x86_feature_detected!("avx2")
         && std::arch::is_x86_feature_detected!("pclmulqdq")
         && std::arch::is_x86_feature_detected!("bmi1")
@@ -106,9 +133,33 @@ fn is_x86_feature_complete() -> bool {
 }
 
 #[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512bw")
+}
+
+#[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,pclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
 fn scan_with_avx2(scanner: &mut Scanner, bytes: &[u8]) {
     scanner.scan::<avx2::Avx2>(bytes);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,pclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
+fn outline_with_avx2(bytes: &[u8]) -> Vec<usize> {
+    outline::<avx2::Avx2>(bytes)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx2,pclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
+fn scan_with_avx512(scanner: &mut Scanner, bytes: &[u8]) {
+    scanner.scan::<avx512::Avx512>(bytes);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx2,pclmulqdq,bmi1,bmi2,lzcnt,popcnt")]
+fn outline_with_avx512(bytes: &[u8]) -> Vec<usize> {
+    outline::<avx512::Avx512>(bytes)
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -117,16 +168,42 @@ fn scan_with_neon(scanner: &mut Scanner, bytes: &[u8]) {
     scanner.scan::<neon::Neon>(bytes);
 }
 
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon,aes")]
+fn outline_with_neon(bytes: &[u8]) -> Vec<usize> {
+    outline::<neon::Neon>(bytes)
+}
+
+#[cfg(target_arch = "x86_64")]
+const WHITESPACE: [u8; 16] = by_low_bits(b" \t\n\r");
+/// What may be escaped but `b` and `r`, which share their low bits with the quote.
+#[cfg(target_arch = "x86_64")]
+const ESCAPABLE: [u8; 16] = by_low_bits(b"\"\\/fntu");
+
+/// A table of characters whose low four bits differ, each in the place that its bits name.
+#[cfg(target_arch = "x86_64")]
+const fn by_low_bits(characters: &[u8]) -> [u8; 16] {
+    // The other places hold what never leads there: only a byte with low bits 1 leads to place 1.
+    let mut table = [1; 16];
+    table[1] = 0;
+    let mut index = 0;
+    while index < characters.len() {
+        table[(characters[index] & 0xf) as usize] = characters[index];
+        index += 1;
+    }
+    table
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK_BYTES, Block, Kernel};
+    use super::{BLOCK_BYTES, Block, ESCAPABLE, Kernel, WHITESPACE};
 
     /// Thirty-two bytes at a time.
     ///
-    /// SAFETY of the whole: its functions are inlined into `scan_with_avx2`, and called from
-    /// nowhere else but the tests, which ask the processor too.
+    /// SAFETY of the whole: its functions are inlined into `scan_with_avx2` and `outline_with_avx2`, and
+    /// called from nowhere else but the tests, which ask the processor too.
     pub(super) struct Avx2;
 
     impl Kernel for Avx2 {
@@ -140,6 +217,12 @@ mod avx2 {
         fn escapable(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64) {
             // SAFETY: see `Avx2`.
             unsafe { escapable(bytes) }
+        }
+
+        #[inline(always)]
+        fn two_byte_text(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64) {
+            // SAFETY: see `Avx2`.
+            unsafe { two_byte_text(bytes) }
         }
 
         #[inline(always)]
@@ -221,38 +304,142 @@ mod avx2 {
         }
     }
 
-    const WHITESPACE: [u8; 16] = by_low_bits(b" \t\n\r");
-
-    /// A table of characters whose low four bits differ.
-    const fn by_low_bits(characters: &[u8]) -> [u8; 16] {
-        // The other places hold what never leads there: only a byte with low bits 1 leads to place 1.
-        let mut table = [1; 16];
-        table[1] = 0;
-        let mut index = 0;
-        while index < characters.len() {
-            table[(characters[index] & 0xf) as usize] = characters[index];
-            index += 1;
-        }
-        table
-    }
-
     #[inline]
     #[target_feature(enable = "avx2")]
     fn escapable(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64) {
         let halves = load(bytes);
-        // `b` and `r` share their low bits with the quote.
-        let escapable = mask(equal_by_low_bits(halves, by_low_bits(b"\"\\/fntu")))
+        let escapable = mask(equal_by_low_bits(halves, ESCAPABLE))
             | mask(equal(halves, b'b'))
             | mask(equal(halves, b'r'));
         (escapable, mask(equal(halves, b'u')))
     }
 
     #[inline]
+    #[target_feature(enable = "avx2")]
+    fn two_byte_text(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64) {
+        let halves @ [low, high] = load(bytes);
+        let first = _mm256_set1_epi8(0xc2_u8 as i8);
+        let from_first = [_mm256_sub_epi8(low, first), _mm256_sub_epi8(high, first)];
+        let up_to_going_on = mask(at_most(halves, 0xbf));
+        (
+            up_to_going_on & mask(halves),
+            mask(at_most(from_first, 0xdf - 0xc2)),
+        )
+    }
+
+    #[inline]
     #[target_feature(enable = "pclmulqdq")]
-    fn parity(bits: u64) -> u64 {
+    pub(super) fn parity(bits: u64) -> u64 {
         let ones = _mm_set1_epi8(-1);
         let product = _mm_clmulepi64_si128::<0>(_mm_set_epi64x(0, bits as i64), ones);
         _mm_cvtsi128_si64(product) as u64
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use std::arch::x86_64::*;
+
+    use super::{BLOCK_BYTES, Block, ESCAPABLE, Kernel, WHITESPACE, avx2};
+
+    /// Sixty-four bytes at a time, with masks as results.
+    ///
+    /// SAFETY of the whole: its functions are inlined into `scan_with_avx512` and
+    /// `outline_with_avx512`, and called from nowhere else but the tests, which ask the processor too.
+    pub(super) struct Avx512;
+
+    impl Kernel for Avx512 {
+        #[inline(always)]
+        fn classify(bytes: &[u8; BLOCK_BYTES]) -> Block {
+            // SAFETY: see `Avx512`.
+            unsafe { classify(bytes) }
+        }
+
+        #[inline(always)]
+        fn escapable(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64) {
+            // SAFETY: see `Avx512`.
+            unsafe { escapable(bytes) }
+        }
+
+        #[inline(always)]
+        fn two_byte_text(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64) {
+            // SAFETY: see `Avx512`.
+            unsafe { two_byte_text(bytes) }
+        }
+
+        #[inline(always)]
+        fn parity(bits: u64) -> u64 {
+            // SAFETY: see `Avx512`.
+            unsafe { avx2::parity(bits) }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn load(bytes: &[u8; BLOCK_BYTES]) -> __m512i {
+        // SAFETY: the array has 64 bytes, and the load needs no alignment.
+        unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn equal(bytes: __m512i, byte: u8) -> u64 {
+        _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(byte as i8))
+    }
+
+    /// Where the bytes are equal to what the table has for their low four bits.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn equal_by_low_bits(bytes: __m512i, table: [u8; 16]) -> u64 {
+        let table = u128::from_le_bytes(table);
+        let table = _mm512_broadcast_i32x4(_mm_set_epi64x((table >> 64) as i64, table as i64));
+        // The shuffle gives 0 for bytes above 0x7f: they are never equal to it.
+        _mm512_cmpeq_epi8_mask(_mm512_shuffle_epi8(table, bytes), bytes)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn classify(bytes: &[u8; BLOCK_BYTES]) -> Block {
+        let bytes = load(bytes);
+        let case = _mm512_set1_epi8(0x20);
+        let folded = _mm512_or_si512(bytes, case);
+        let from_zero = _mm512_sub_epi8(bytes, _mm512_set1_epi8(b'0' as i8));
+        Block {
+            quotes: equal(bytes, b'"'),
+            backslashes: equal(bytes, b'\\'),
+            opening: equal(folded, b'{'),
+            closing: equal(folded, b'}'),
+            of_object: _mm512_test_epi8_mask(bytes, case),
+            colons: equal(bytes, b':'),
+            commas: equal(bytes, b','),
+            whitespace: equal_by_low_bits(bytes, WHITESPACE),
+            digits: _mm512_cmple_epu8_mask(from_zero, _mm512_set1_epi8(9)),
+            zeros: equal(bytes, b'0'),
+            points: equal(bytes, b'.'),
+            control: _mm512_cmplt_epu8_mask(bytes, case),
+            not_ascii: _mm512_movepi8_mask(bytes),
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn escapable(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64) {
+        let bytes = load(bytes);
+        let escapable =
+            equal_by_low_bits(bytes, ESCAPABLE) | equal(bytes, b'b') | equal(bytes, b'r');
+        (escapable, equal(bytes, b'u'))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn two_byte_text(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64) {
+        let bytes = load(bytes);
+        let from_first = _mm512_sub_epi8(bytes, _mm512_set1_epi8(0xc2_u8 as i8));
+        // Taken with a sign, 0x80 to 0xbf are the lowest.
+        let going_on = _mm512_cmple_epi8_mask(bytes, _mm512_set1_epi8(0xbf_u8 as i8));
+        let beginning =
+            _mm512_cmple_epu8_mask(from_first, _mm512_set1_epi8((0xdf_u8 - 0xc2) as i8));
+        (going_on, beginning)
     }
 }
 
@@ -264,8 +451,8 @@ mod neon {
 
     /// Sixteen bytes at a time.
     ///
-    /// SAFETY of the whole: its functions are inlined into `scan_with_neon`, and called from
-    /// nowhere else but the tests, which ask the processor too.
+    /// SAFETY of the whole: its functions are inlined into `scan_with_neon` and `outline_with_neon`, and
+    /// called from nowhere else but the tests, which ask the processor too.
     pub(super) struct Neon;
 
     impl Kernel for Neon {
@@ -279,6 +466,12 @@ mod neon {
         fn escapable(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64) {
             // SAFETY: see `Neon`.
             unsafe { escapable(bytes) }
+        }
+
+        #[inline(always)]
+        fn two_byte_text(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64) {
+            // SAFETY: see `Neon`.
+            unsafe { two_byte_text(bytes) }
         }
 
         #[inline(always)]
@@ -402,6 +595,26 @@ mod neon {
     }
 
     #[inline]
+    #[target_feature(enable = "neon")]
+    fn two_byte_text(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64) {
+        let quarters = load(bytes);
+        let first = vdupq_n_u8(0xc2);
+        let [a, b, c, d] = quarters;
+        let from_first = [
+            vsubq_u8(a, first),
+            vsubq_u8(b, first),
+            vsubq_u8(c, first),
+            vsubq_u8(d, first),
+        ];
+        let ascii = mask(at_most(quarters, 0x7f));
+        let up_to_going_on = mask(at_most(quarters, 0xbf));
+        (
+            up_to_going_on & !ascii,
+            mask(at_most(from_first, 0xdf - 0xc2)),
+        )
+    }
+
+    #[inline]
     #[target_feature(enable = "neon,aes")]
     fn parity(bits: u64) -> u64 {
         vmull_p64(bits, u64::MAX) as u64
@@ -420,6 +633,8 @@ mod tests {
                 Kind::Portable => check_kernel::<Portable>(),
                 #[cfg(target_arch = "x86_64")]
                 Kind::Avx2 => check_kernel::<avx2::Avx2>(),
+                #[cfg(target_arch = "x86_64")]
+                Kind::Avx512 => check_kernel::<avx512::Avx512>(),
                 #[cfg(target_arch = "aarch64")]
                 Kind::Neon => check_kernel::<neon::Neon>(),
             }

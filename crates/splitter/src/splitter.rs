@@ -210,10 +210,6 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
             self.instructions.scan(&mut self.scanner, stretch);
             for whole in self.scanner.found() {
                 self.totals.whitespace_bytes += (whole.bytes.start - taken) as u64;
-                taken = whole.bytes.start;
-                if !whole.is_followed {
-                    break;
-                }
                 taken = whole.bytes.end;
                 self.totals.events += 1;
                 self.totals.event_bytes += whole.bytes.len() as u64;

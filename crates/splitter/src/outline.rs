@@ -1,0 +1,80 @@
+//! Where objects end, by their strings and brackets alone.
+
+use crate::block::{BLOCK_BYTES, Kernel};
+use crate::limits::Limits;
+use crate::scanner::Nesting;
+use crate::simd::Instructions;
+use crate::splitter::is_whitespace;
+use crate::tokens::escaped;
+
+/// Finds the ends of the objects at the beginning of `bytes`, which follow on each other with nothing
+/// but white space in between.
+///
+/// Strings, escapes, braces and brackets must fit together; nothing else is checked, so an object
+/// need not be valid JSON. For bytes that are known to be valid, or are validated elsewhere, this
+/// is much faster than a [`Splitter`](crate::Splitter).
+///
+/// The ends are positions behind the closing braces. The list ends where something else than an
+/// object follows, where brackets do not match, at an object that the bytes do not hold to its end,
+/// and at one that is nested deeper than 64 levels.
+///
+/// ```
+/// use event_recovery_splitter::{Instructions, object_ends};
+///
+/// let ends = object_ends(br#"{"note":"a }{ b"} {"note":[{}]}{"no"#, Instructions::preferred());
+/// assert_eq!(ends, [17, 31]);
+/// ```
+pub fn object_ends(bytes: &[u8], instructions: Instructions) -> Vec<usize> {
+    instructions.outline(bytes)
+}
+
+#[inline(always)]
+pub(crate) fn outline<K: Kernel>(bytes: &[u8]) -> Vec<usize> {
+    let mut ends = Vec::new();
+    let mut nesting = Nesting::new(Limits::default());
+    let (mut in_string, mut is_escaped) = (0, 0);
+    if !begins_object(bytes, 0) {
+        return ends;
+    }
+    for (index, part) in bytes.chunks(BLOCK_BYTES).enumerate() {
+        let mut padded = [b' '; BLOCK_BYTES];
+        let block = part.first_chunk::<BLOCK_BYTES>().unwrap_or_else(|| {
+            padded[..part.len()].copy_from_slice(part);
+            &padded
+        });
+        let block = K::classify(block);
+        let escaped = escaped(block.backslashes, &mut is_escaped);
+        let strings = K::parity(block.quotes & !escaped) ^ in_string;
+        in_string = 0_u64.wrapping_sub(strings >> 63);
+        let opening = block.opening & !strings;
+        let mut brackets = opening | block.closing & !strings;
+        while brackets != 0 {
+            let bit = brackets & brackets.wrapping_neg();
+            brackets ^= bit;
+            let is_object = block.of_object & bit != 0;
+            if opening & bit != 0 {
+                if !nesting.open(is_object) {
+                    return ends;
+                }
+                continue;
+            }
+            if !nesting.close(is_object) {
+                return ends;
+            }
+            if nesting.depth == 0 {
+                let end = index * BLOCK_BYTES + bit.trailing_zeros() as usize + 1;
+                ends.push(end);
+                if !begins_object(bytes, end) {
+                    return ends;
+                }
+            }
+        }
+    }
+    ends
+}
+
+#[inline(always)]
+fn begins_object(bytes: &[u8], position: usize) -> bool {
+    let rest = bytes[position..].iter();
+    rest.copied().find(|byte| !is_whitespace(*byte)) == Some(b'{')
+}
