@@ -98,13 +98,11 @@ impl TokenCarry {
     }
 
     /// Text of the languages that an event is likely to be in has no characters above two bytes,
-    /// and those are checked in the masks. Others are left to a check of the whole event.
+    /// and those are checked in the masks. Others are left to a check of the whole event. Without a
+    /// branch for blocks that are all ASCII: which those are can't be foretold.
     #[inline(always)]
     fn unclear_text<K: Kernel>(&mut self, bytes: &[u8; BLOCK_BYTES], not_ascii: u64) -> u64 {
         let expected = std::mem::take(&mut self.in_character);
-        if not_ascii | expected == 0 {
-            return 0;
-        }
         let (going_on, beginning) = K::two_byte_text(bytes);
         self.in_character = beginning >> 63;
         let misplaced = (beginning << 1 | expected) ^ going_on;
