@@ -8,7 +8,7 @@ BINARY := target/release/event-recovery
 DEMO := target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint bench memory build validate deploy invoke-local e2e measure-functions
+.PHONY: help demo test check fmt lint bench memory build validate deploy invoke-local e2e measure-functions fuzz
 
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
@@ -72,6 +72,9 @@ bench: ## measure the splitter and the writers against serde_json in the same ru
 
 measure-functions: $(VENV)/installed ## measure size, cold start and memory of the built functions
 	$(VENV)/bin/python scripts/measure-functions.py
+
+fuzz: ## fuzz the splitter for 20 s a target, or FUZZ_SECONDS
+	scripts/fuzz.sh $(FUZZ_SECONDS)
 
 memory: ## measure the resident memory of recovering one object of 1 GB
 	$(CARGO) build --release --locked --package event-recovery
