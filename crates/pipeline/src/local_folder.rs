@@ -14,7 +14,8 @@ use crate::storage::{
     Records, StagedObject, StorageError, Written,
 };
 
-const WRITE_BUFFER_BYTES: usize = 256 * 1024;
+/// What comes in larger pieces, as events do, is written as it comes.
+const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 
 /// A storage in a folder of the local file system.
 ///
