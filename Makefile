@@ -8,7 +8,7 @@ BINARY := target/release/event-recovery
 DEMO := target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint bench memory build validate deploy invoke-local e2e measure-functions fuzz
+.PHONY: help demo test check fmt lint bench bench-gate memory build validate deploy invoke-local e2e measure-functions fuzz
 
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
@@ -67,8 +67,19 @@ lint: ## check format, clippy and the documentation's links
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
 
-bench: ## measure the splitter and the writers against serde_json in the same run
-	$(CARGO) bench --locked --package event-recovery-format --bench recover
+bench: $(VENV)/bench-installed$(BENCH_SPARK) ## compare with other tools that could do the work (BENCH_SPARK=1: with Spark)
+	$(CARGO) build --release --locked --package event-recovery
+	$(VENV)/bin/python bench/compare.py --binary $(BINARY) \
+		--micro "$(CARGO) bench --locked --quiet --package event-recovery-format --bench recover" \
+		--json target/bench/result.json --markdown docs/performance.md --chart docs/performance.svg
+
+$(VENV)/bench-installed$(BENCH_SPARK): $(VENV)/installed bench/requirements.txt bench/requirements-spark.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement bench/requirements.txt \
+		$(if $(BENCH_SPARK),--requirement bench/requirements-spark.txt)
+	touch $@
+
+bench-gate: ## count instructions and compare them with the recorded ones
+	$(PYTHON) bench/gate.py
 
 measure-functions: $(VENV)/installed ## measure size, cold start and memory of the built functions
 	$(VENV)/bin/python scripts/measure-functions.py

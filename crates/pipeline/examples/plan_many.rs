@@ -7,8 +7,9 @@
     reason = "a measurement, where a failure is a panic"
 )]
 
+mod support;
+
 use std::collections::HashMap;
-use std::io::Read;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use event_recovery_pipeline::{
     Tolerance, Unobserved, Written,
 };
 use futures::{StreamExt, stream};
+use support::{cpu_secs, peak_resident_mib};
 use tokio::time::sleep;
 
 const ORG: &str = "tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be";
@@ -169,33 +171,4 @@ async fn main() {
         cpu_secs(),
         peak_resident_mib(),
     );
-}
-
-/// User and system time of this process (Linux).
-fn cpu_secs() -> f64 {
-    let mut text = String::new();
-    let mut stat = std::fs::File::open("/proc/self/stat").unwrap();
-    stat.read_to_string(&mut text).unwrap();
-    let fields: Vec<&str> = text
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    // Fields 14 and 15 of the file, in hundredths of a second.
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-}
-
-fn peak_resident_mib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM"))
-        .unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<u64>()
-        .unwrap()
-        / 1024
 }
