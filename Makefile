@@ -8,7 +8,7 @@ BINARY := target/release/event-recovery
 DEMO := target/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint bench bench-gate memory build validate deploy invoke-local e2e measure-functions fuzz
+.PHONY: help demo test check fmt lint bench bench-gate test-instructions memory build validate deploy invoke-local e2e measure-functions fuzz
 
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
@@ -30,6 +30,9 @@ demo: ## build, make a sample backup, recover it to Parquet and show the result
 
 test: $(VENV)/installed ## run all tests but those of the whole stack, after installing what they need
 	$(CARGO) test --workspace --locked --quiet
+
+test-instructions: $(VENV)/installed ## run the tests around the splitter with each kind of instructions
+	scripts/test-instructions.sh
 
 e2e: $(VENV)/installed ## build and deploy the stack into an emulator, and test it from end to end
 	$(TOOLS) $(VENV)/bin/python tests/e2e/e2e.py $(SCENARIOS)
