@@ -19,7 +19,7 @@ pub const EVENT_BYTES_MAX: usize = 512 * 1024 * 1024;
 ///
 /// ## Memory
 ///
-/// NDJSON holds 256 KiB and the encoder's window, a few megabytes at most. Parquet holds a batch of
+/// NDJSON holds 32 KiB and the encoder's window, a few megabytes at most. Parquet holds a batch of
 /// up to 4 MiB of events, or one larger event, and up to 32 MiB of encoded pages.
 pub struct EventWriter<W: Write + Send>(Inner<W>);
 

@@ -9,7 +9,7 @@ use crate::output_format::NdjsonCompression;
 
 /// Writes events as lines.
 ///
-/// Holds one buffer of 256 KiB and the encoder's window.
+/// Holds one buffer of 32 KiB and the encoder's window.
 pub(crate) struct NdjsonWriter<W: Write> {
     encoder: Encoder<W>,
     /// Lines that were not handed to the encoder yet.
@@ -74,7 +74,7 @@ impl<W: Write> NdjsonWriter<W> {
     }
 }
 
-const PENDING_BYTES: usize = 256 * 1024;
+const PENDING_BYTES: usize = 32 * 1024;
 
 /// gzip's and zstd's own defaults: the balance of time and size that people know.
 const GZIP_LEVEL: u32 = 6;

@@ -59,6 +59,7 @@
 mod audit;
 mod audit_call;
 mod checksum;
+mod direct_file;
 mod execution_id;
 mod hour_prefix;
 mod ledger;

@@ -1,7 +1,7 @@
 //! A folder as a storage: keys are paths below it.
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,13 +9,11 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::checksum::Checksum;
+use crate::direct_file::DirectFile;
 use crate::storage::{
     CreateObject, ListObjects, ListPage, ListedObject, OpenObject, Precondition, Problem, Record,
     Records, StagedObject, StorageError, Written,
 };
-
-/// What comes in larger pieces, as events do, is written as it comes.
-const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 
 /// A storage in a folder of the local file system.
 ///
@@ -89,24 +87,27 @@ impl LocalFolder {
         Ok(())
     }
 
-    fn stage(&self, operation: &'static str, key: &str) -> Result<StagedFile, StorageError> {
-        let target = self.path(operation, key)?;
+    fn stage(&self, key: &str) -> Result<StagedPath, StorageError> {
+        let target = self.path("write", key)?;
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
-        let path = self
-            .staging
-            .join(format!("{}-{number}", std::process::id()));
-        let create = || {
-            fs::create_dir_all(&self.staging)?;
-            File::create_new(&path)
-        };
-        let file = create().map_err(|error| storage_error(operation, key, &error))?;
-        Ok(StagedFile {
-            writer: Some(BufWriter::with_capacity(WRITE_BUFFER_BYTES, file)),
-            path,
+        let name = format!("{}-{number}", std::process::id());
+        fs::create_dir_all(&self.staging).map_err(|error| storage_error("write", key, &error))?;
+        Ok(StagedPath {
+            path: self.staging.join(name),
             target,
-            operation,
             key: key.to_owned(),
         })
+    }
+
+    fn stage_record(&self, key: &str, bytes: &[u8]) -> Result<StagedPath, StorageError> {
+        let staged = self.stage(key)?;
+        let write = || {
+            let mut file = File::create_new(&staged.path)?;
+            file.write_all(bytes)?;
+            file.sync_all()
+        };
+        write().map_err(|error| storage_error("write", key, &error))?;
+        Ok(staged)
     }
 }
 
@@ -210,11 +211,7 @@ impl Records for LocalFolder {
     }
 
     async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
-        let mut staged = self.stage("write", key)?;
-        staged
-            .write_all(&bytes)
-            .map_err(|error| storage_error("write", key, &error))?;
-        Box::new(staged).commit()
+        self.stage_record(key, &bytes)?.commit()
     }
 
     async fn put_if(
@@ -231,13 +228,10 @@ impl Records for LocalFolder {
         {
             return Ok(Written::PreconditionFailed);
         }
-        let mut staged = self.stage("write", key)?;
-        staged
-            .write_all(&bytes)
-            .map_err(|error| storage_error("write", key, &error))?;
+        let staged = self.stage_record(key, &bytes)?;
         match precondition {
             Precondition::Absent => staged.commit_if_absent(),
-            Precondition::Unchanged(_) => Box::new(staged).commit().map(|()| Written::Yes),
+            Precondition::Unchanged(_) => staged.commit().map(|()| Written::Yes),
         }
     }
 
@@ -251,80 +245,84 @@ impl Records for LocalFolder {
 
 impl CreateObject for LocalFolder {
     fn create(&self, key: &str) -> Result<Box<dyn StagedObject>, StorageError> {
-        Ok(Box::new(self.stage("write", key)?))
+        let staged = self.stage(key)?;
+        let file = DirectFile::create(&staged.path)
+            .map_err(|error| storage_error("write", key, &error))?;
+        Ok(Box::new(StagedFile { file, staged }))
     }
 }
 
 /// A file in the staging folder, removed unless it is committed.
-struct StagedFile {
-    writer: Option<BufWriter<File>>,
+struct StagedPath {
     path: PathBuf,
     target: PathBuf,
-    operation: &'static str,
     key: String,
 }
 
-impl StagedFile {
-    /// Writes everything through to the disk and makes sure that the target's folder exists.
-    fn settle(&mut self) -> io::Result<()> {
-        if let Some(writer) = self.writer.take() {
-            let file = writer
-                .into_inner()
-                .map_err(io::IntoInnerError::into_error)?;
-            file.sync_all()?;
-        }
-        self.target.parent().map_or(Ok(()), fs::create_dir_all)
+impl StagedPath {
+    fn commit(self) -> Result<(), StorageError> {
+        let rename = || {
+            self.create_target_folder()?;
+            fs::rename(&self.path, &self.target)?;
+            sync_folder_of(&self.target)
+        };
+        rename().map_err(|error| self.error(&error))
     }
 
-    fn commit_if_absent(mut self) -> Result<Written, StorageError> {
-        let link = |staged: &mut Self| {
-            staged.settle()?;
-            fs::hard_link(&staged.path, &staged.target)?;
-            sync_folder_of(&staged.target)
+    fn commit_if_absent(self) -> Result<Written, StorageError> {
+        let link = || {
+            self.create_target_folder()?;
+            fs::hard_link(&self.path, &self.target)?;
+            sync_folder_of(&self.target)
         };
-        match link(&mut self) {
+        match link() {
             Ok(()) => Ok(Written::Yes),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Ok(Written::PreconditionFailed)
             }
-            Err(error) => Err(storage_error(self.operation, &self.key, &error)),
+            Err(error) => Err(self.error(&error)),
         }
     }
+
+    fn create_target_folder(&self) -> io::Result<()> {
+        self.target.parent().map_or(Ok(()), fs::create_dir_all)
+    }
+
+    fn error(&self, error: &io::Error) -> StorageError {
+        storage_error("write", &self.key, error)
+    }
+}
+
+impl Drop for StagedPath {
+    fn drop(&mut self) {
+        // After a rename there is nothing left to remove, and what can't be removed is cleared with
+        // the staging folder.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// An object in the making.
+struct StagedFile {
+    // Dropped, and so closed, before its path is removed.
+    file: DirectFile,
+    staged: StagedPath,
 }
 
 impl Write for StagedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writer
-            .as_mut()
-            .map_or_else(|| Err(closed()), |writer| writer.write(bytes))
+        self.file.write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.as_mut().map_or(Ok(()), Write::flush)
+        self.file.flush()
     }
-}
-
-fn closed() -> io::Error {
-    io::Error::new(io::ErrorKind::BrokenPipe, "written to after commit")
 }
 
 impl StagedObject for StagedFile {
-    fn commit(mut self: Box<Self>) -> Result<(), StorageError> {
-        let rename = |staged: &mut Self| {
-            staged.settle()?;
-            fs::rename(&staged.path, &staged.target)?;
-            sync_folder_of(&staged.target)
-        };
-        rename(&mut self).map_err(|error| storage_error(self.operation, &self.key, &error))
-    }
-}
-
-impl Drop for StagedFile {
-    fn drop(&mut self) {
-        self.writer = None;
-        // After a rename there is nothing left to remove, and what can't be removed is cleared with
-        // the staging folder.
-        let _ = fs::remove_file(&self.path);
+    fn commit(self: Box<Self>) -> Result<(), StorageError> {
+        let Self { file, staged } = *self;
+        file.sync().map_err(|error| staged.error(&error))?;
+        staged.commit()
     }
 }
 

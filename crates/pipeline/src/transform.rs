@@ -28,7 +28,7 @@ use crate::task::{SourceKey, TaskId};
 use crate::window::{Window, WindowKind, epoch_nanos};
 
 /// How much is read and split at a time, in bytes.
-const CHUNK_BYTES: usize = 1024 * 1024;
+const CHUNK_BYTES: usize = 256 * 1024;
 /// Most days that the events of one object may be spread over. Each has a file open.
 pub const OPEN_DATES_MAX: usize = 64;
 /// Most bytes that the open files of one object may hold back together, beyond one file's own need.
