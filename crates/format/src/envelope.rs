@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use event_recovery_splitter::Event;
+use memchr::memchr;
 
 use crate::json_string::{decode_key, decode_string, integer};
 use crate::members::{Member, Members, key_at, member_at, separated};
@@ -61,7 +62,15 @@ impl Field {
 
     /// The field that a raw key (with its quotes) names, whatever its escapes.
     pub fn from_key(raw: &[u8]) -> Option<Self> {
-        match decode_key(raw).as_ref() {
+        let inner = raw.get(1..raw.len().saturating_sub(1))?;
+        Self::named(inner).or_else(|| {
+            let is_escaped = memchr(b'\\', inner).is_some();
+            Self::named(is_escaped.then(|| decode_key(raw))?.as_ref())
+        })
+    }
+
+    fn named(name: &[u8]) -> Option<Self> {
+        match name {
             b"event_id" => Some(Self::EventId),
             b"cid" => Some(Self::Cid),
             b"org_id" => Some(Self::OrgId),

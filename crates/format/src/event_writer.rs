@@ -19,7 +19,7 @@ pub const EVENT_BYTES_MAX: usize = 512 * 1024 * 1024;
 ///
 /// ## Memory
 ///
-/// NDJSON holds 32 KiB and the encoder's window, a few megabytes at most. Parquet holds a batch of
+/// NDJSON holds the encoder's window, a few megabytes at most, and leaves buffering to the sink. Parquet holds a batch of
 /// up to 4 MiB of events, or one larger event, and up to 32 MiB of encoded pages.
 pub struct EventWriter<W: Write + Send>(Inner<W>);
 
@@ -76,7 +76,7 @@ impl<W: Write + Send> EventWriter<W> {
     /// About how many bytes wait in memory to be handed to the sink.
     pub fn buffered_bytes(&self) -> usize {
         match &self.0 {
-            Inner::Ndjson(writer) => writer.buffered_bytes(),
+            Inner::Ndjson(_) => 0,
             Inner::Parquet(writer) => writer.buffered_bytes(),
         }
     }

@@ -9,11 +9,9 @@ use crate::output_format::NdjsonCompression;
 
 /// Writes events as lines.
 ///
-/// Holds one buffer of 32 KiB and the encoder's window.
+/// Holds the encoder's window, and hands the sink small pieces.
 pub(crate) struct NdjsonWriter<W: Write> {
     encoder: Encoder<W>,
-    /// Lines that were not handed to the encoder yet.
-    pending: Vec<u8>,
     rows: u64,
 }
 
@@ -21,7 +19,6 @@ impl<W: Write> NdjsonWriter<W> {
     pub(crate) fn open(compression: NdjsonCompression, sink: W) -> io::Result<Self> {
         Ok(Self {
             encoder: Encoder::open(compression, sink)?,
-            pending: Vec::with_capacity(PENDING_BYTES),
             rows: 0,
         })
     }
@@ -31,13 +28,13 @@ impl<W: Write> NdjsonWriter<W> {
         loop {
             // In valid JSON a raw line break can only stand between tokens.
             let line_break = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
-            self.push(&rest[..line_break])?;
+            self.encoder.write_all(&rest[..line_break])?;
             match rest.get(line_break + 1..) {
                 Some(after) => rest = after,
                 None => break,
             }
         }
-        self.push(b"\n")?;
+        self.encoder.write_all(b"\n")?;
         self.rows += 1;
         Ok(())
     }
@@ -46,35 +43,14 @@ impl<W: Write> NdjsonWriter<W> {
         self.rows
     }
 
-    pub(crate) fn buffered_bytes(&self) -> usize {
-        self.pending.len()
-    }
-
     pub(crate) fn flush_buffered(&mut self) -> io::Result<()> {
-        self.encoder.write_all(&self.pending)?;
-        self.pending.clear();
         self.encoder.flush_plain()
     }
 
-    pub(crate) fn finish(mut self) -> io::Result<W> {
-        self.encoder.write_all(&self.pending)?;
+    pub(crate) fn finish(self) -> io::Result<W> {
         self.encoder.finish()
     }
-
-    fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.pending.len() + bytes.len() > PENDING_BYTES {
-            self.encoder.write_all(&self.pending)?;
-            self.pending.clear();
-        }
-        if bytes.len() >= PENDING_BYTES {
-            return self.encoder.write_all(bytes);
-        }
-        self.pending.extend_from_slice(bytes);
-        Ok(())
-    }
 }
-
-const PENDING_BYTES: usize = 32 * 1024;
 
 /// gzip's and zstd's own defaults: the balance of time and size that people know.
 const GZIP_LEVEL: u32 = 6;
@@ -155,21 +131,6 @@ mod tests {
         ];
         for (name, event, expected) in rows {
             assert_eq!(lines(&[event]), *expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn events_around_the_buffer_size_stay_whole_and_in_order() {
-        for length in [
-            PENDING_BYTES - 1,
-            PENDING_BYTES,
-            PENDING_BYTES + 1,
-            3 * PENDING_BYTES,
-        ] {
-            let large = vec![b'x'; length];
-            let written = lines(&[b"first", &large, b"last"]);
-            let expected = [b"first\n", &large[..], b"\nlast\n"].concat();
-            assert!(written == expected, "{length}");
         }
     }
 }
