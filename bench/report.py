@@ -23,7 +23,7 @@ class Result:
     absent: list[str]
     # A run for each format over one large object on disk.
     large: dict[str, Run]
-    s3: S3Result | None
+    s3: S3Result
     in_memory: str
     versions: dict[str, str]
     data_note: str
@@ -112,7 +112,7 @@ def figures(result):
         } for row in result.rows.values()],
         "targets": [asdict(target) | {"verdict": target.verdict()} for target in result.targets],
         "large": {name: asdict(run) for name, run in result.large.items()},
-        "s3": asdict(result.s3) if result.s3 else None,
+        "s3": asdict(result.s3),
         "in_memory": result.in_memory,
     }
 

@@ -96,7 +96,7 @@ def peak_mb(run):
 
 
 def targets(rows, large, s3):
-    """`large` has a run for each format over one object of 1 GB, on disk; `s3` may be None."""
+    """`large` has a run for each format over one object of 1 GB, on disk."""
     return [
         Target("NDJSON: CPU, ours / chDB", cpu_ratio(rows, OURS_NDJSON, "chDB, NDJSON"), 0.5),
         Target("NDJSON: CPU, ours / DuckDB", cpu_ratio(rows, OURS_NDJSON, "DuckDB, NDJSON"), 0.25),
@@ -115,9 +115,6 @@ def targets(rows, large, s3):
 
 
 def s3_targets(s3):
-    if s3 is None:
-        return []
-
     def cpu_secs_per_gb(output_format):
         return statistics.median(run.cpu_secs for run in s3.runs[output_format]) / s3.data_bytes * 1e9
 

@@ -1,11 +1,12 @@
 //! Writes an object of any size in parts; nothing is visible before the last one.
 
 use std::io::{self, Write};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use bytes::Bytes;
 use event_recovery_pipeline::{Problem, StagedObject, StorageError};
 
 use tokio::task::block_in_place;
@@ -20,11 +21,42 @@ const PART_BYTES: usize = 8 * 1024 * 1024;
 /// How long to wait until an upload is aborted.
 const ABORT_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Memory for parts that no upload needs at the moment. To ask the system for it with every object
+/// would cost more than to fill it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PartMemory(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl PartMemory {
+    fn take(&self) -> Vec<u8> {
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.unwrap_or_else(|| Vec::with_capacity(PART_BYTES))
+    }
+
+    fn give_back(&self, mut part: Vec<u8>) {
+        // After a failure it may be lost, or not large enough.
+        if part.capacity() >= PART_BYTES {
+            part.clear();
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(part);
+        }
+    }
+}
+
+/// The memory of a body. Nothing is copied, since the request is over and nobody else has the body.
+fn emptied(body: Bytes) -> Vec<u8> {
+    let mut memory = Vec::from(body);
+    memory.clear();
+    memory
+}
+
 /// An object being written. Up to one part is held in memory and written with a single request if
 /// it is the only one.
 pub(crate) struct MultipartUpload {
     bucket: Bucket,
     key: String,
+    /// Taken from the bucket's part memory with the first byte.
     pending: Vec<u8>,
     upload: Option<Upload>,
 }
@@ -52,6 +84,7 @@ impl MultipartUpload {
             return Ok(());
         };
         let number = i32::try_from(upload.parts.len() + 1).unwrap_or(i32::MAX);
+        let body = Bytes::from(std::mem::take(&mut self.pending));
         let part = self
             .bucket
             .client
@@ -62,10 +95,13 @@ impl MultipartUpload {
             .part_number(number)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .set_expected_bucket_owner(self.bucket.expected_owner.clone())
-            .body(ByteStream::from(std::mem::take(&mut self.pending)))
+            .body(ByteStream::from(body.clone()))
+            .customize()
+            .disable_payload_signing()
             .send()
             .await
             .map_err(|error| storage_error("write", &self.key, &error))?;
+        self.pending = emptied(body);
         upload.parts.push(
             CompletedPart::builder()
                 .part_number(number)
@@ -106,8 +142,11 @@ impl MultipartUpload {
 
     async fn complete(&mut self) -> Result<(), StorageError> {
         if self.upload.is_none() {
-            let bytes = std::mem::take(&mut self.pending);
-            return self.bucket.put_object(&self.key, bytes, None).await;
+            let body = Bytes::from(std::mem::take(&mut self.pending));
+            let put = self.bucket.put_object(&self.key, body.clone(), None);
+            put.await?;
+            self.pending = emptied(body);
+            return Ok(());
         }
         if !self.pending.is_empty() {
             self.upload_pending().await?;
@@ -137,6 +176,9 @@ impl MultipartUpload {
 
 impl Write for MultipartUpload {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.pending.capacity() == 0 {
+            self.pending = self.bucket.part_memory.take();
+        }
         let length = bytes.len().min(PART_BYTES - self.pending.len());
         self.pending.extend_from_slice(&bytes[..length]);
         if self.pending.len() == PART_BYTES {
@@ -160,6 +202,9 @@ impl StagedObject for MultipartUpload {
 
 impl Drop for MultipartUpload {
     fn drop(&mut self) {
+        self.bucket
+            .part_memory
+            .give_back(std::mem::take(&mut self.pending));
         let Some(upload) = self.upload.take() else {
             return;
         };
