@@ -18,6 +18,10 @@ use crate::failure::storage_error;
 /// upload limits" in its user guide), so this is enough for objects up to 78 GiB.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 
+/// Parts that stay allocated between uploads: as many as a worker writes at a time, unless its objects
+/// hold events of many days.
+const SPARE_PARTS_MAX: usize = 8;
+
 /// How long to wait until an upload is aborted.
 const ABORT_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -33,13 +37,11 @@ impl PartMemory {
     }
 
     fn give_back(&self, mut part: Vec<u8>) {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // After a failure it may be lost, or not large enough.
-        if part.capacity() >= PART_BYTES {
+        if part.capacity() >= PART_BYTES && spare.len() < SPARE_PARTS_MAX {
             part.clear();
-            self.0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(part);
+            spare.push(part);
         }
     }
 }
