@@ -6,9 +6,11 @@ PYTHON ?= python3
 VENV := .venv
 BINARY := target/release/event-recovery
 DEMO := target/demo
+RACES ?= 1000
+MINIMUM_RUST = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint bench bench-gate test-instructions memory build validate deploy invoke-local e2e measure-functions fuzz
+.PHONY: help demo test check fmt lint bench bench-gate test-instructions mutants races memory build validate deploy invoke-local e2e measure-functions fuzz advisories minimum-rust
 
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
@@ -58,12 +60,21 @@ invoke-local: build ## run each function with each payload of infra/events in a 
 	$(TOOLS) scripts/invoke-local.sh
 
 check: lint ## lint, and check dependencies and licenses: what CI runs besides the tests
+	$(PYTHON) scripts/check-modules.py
 	scripts/check-dependencies.sh
 	scripts/check-docs.sh
+	scripts/cargo-machete.sh
 	scripts/cargo-deny.sh
 
 fmt: ## format the code
 	$(CARGO) fmt --all
+
+advisories: ## look for known vulnerabilities in the dependencies (needs the advisory database on GitHub)
+	scripts/cargo-deny.sh advisories
+
+minimum-rust: ## check that the workspace compiles with the `rust-version` of Cargo.toml
+	rustup toolchain install --profile minimal $(MINIMUM_RUST)
+	rustup run $(MINIMUM_RUST) cargo check --workspace --all-targets --locked
 
 lint: ## check format, clippy and the documentation's links
 	$(CARGO) fmt --all --check
@@ -89,6 +100,12 @@ measure-functions: $(VENV)/installed ## measure size, cold start and memory of t
 
 fuzz: ## fuzz the splitter for 20 s a target, or FUZZ_SECONDS
 	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+mutants: ## split all damaged events of the test that looks at a sample of them
+	MUTANTS_STRIDE=1 $(CARGO) test --locked --package event-recovery-splitter --test mutants -- --nocapture
+
+races: ## run 1,000 races of processes for one destination, or RACES
+	RACES=$(RACES) $(CARGO) test --workspace --locked --test races
 
 memory: ## measure the resident memory of recovering one object of 1 GB
 	$(CARGO) build --release --locked --package event-recovery

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks licenses, bans and sources with cargo-deny, installing it into target/tools if it is missing.
-# The advisory database is not on a package registry, so `cargo deny check advisories` is left to
+# With `advisories` it checks those alone: their database is not on a package registry, so that is left to
 # machines that can reach it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,6 +9,9 @@ version=0.20.2
 export PATH="$PWD/target/tools/bin:$PATH"
 if ! cargo deny --version 2>/dev/null | grep -qF "$version"; then
   cargo install --locked --quiet --root target/tools "cargo-deny@$version"
+fi
+if [ "${1:-}" = advisories ]; then
+  exec cargo deny check advisories
 fi
 # The crates of all platforms, which a build for this one does not bring.
 cargo fetch --locked --quiet

@@ -43,6 +43,12 @@ if found=$(grep -lE '^aws-(sdk|config|smithy)' crates/*/Cargo.toml | grep -v '^c
   failed=1
 fi
 
+# Only the command line asks about a stack; a function's package stays without what that takes.
+if found=$(tree event-recovery-lambda | grep -E '^aws-sdk-(cloudformation|lambda)'); then
+  echo "event-recovery-lambda must not depend on:" $found >&2
+  failed=1
+fi
+
 if found=$(tree event-recovery-splitter | grep -vxE 'event-recovery-splitter|simdutf8'); then
   echo "event-recovery-splitter must have no dependency but simdutf8, not:" $found >&2
   failed=1

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fails if docs/semantics.md names a test that does not exist, or a document links to a missing file.
+# Fails if docs/semantics.md names a test that does not exist, a document links to a missing file, the code map of
+# docs/ARCHITECTURE.md lacks a source file or names one that is gone, or something calls an example that is gone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
@@ -20,6 +21,26 @@ done
 for target in $(grep -ohE '(`|^)make [a-z0-9-]+' README.md docs/*.md | awk '{print $2}' | sort -u); do
   if ! grep -qE "^$target:" Makefile; then
     echo "a document names 'make $target', which the Makefile does not have" >&2
+    failed=1
+  fi
+done
+map=$(sed -n '/^## Code map/,/^## One object/p' docs/ARCHITECTURE.md)
+sources=$(find crates/*/src -name '*.rs' ! -name lib.rs ! -name tests.rs)
+for source in $sources; do
+  if ! grep -qF "$(basename "$source")\`" <<<"$map"; then
+    echo "the code map of docs/ARCHITECTURE.md lacks $source" >&2
+    failed=1
+  fi
+done
+for named in $(grep -oE '`[a-z0-9_/]+\.rs`' <<<"$map" | tr -d '`' | sort -u); do
+  if ! grep -qE "/$named\$" <<<"$sources"; then
+    echo "the code map of docs/ARCHITECTURE.md names $named, which is gone" >&2
+    failed=1
+  fi
+done
+for example in $(grep -rhoE -- '--example [a-z_-]+' Makefile scripts bench/*.py docs/*.md README.md | awk '{print $2}' | sort -u); do
+  if ! ls crates/*/examples/"$example".rs >/dev/null 2>&1; then
+    echo "something calls the example $example, which is gone" >&2
     failed=1
   fi
 done

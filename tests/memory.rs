@@ -10,16 +10,21 @@
 mod support;
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use support::{Sample, event_recovery, files};
+use event_recovery_format::{
+    Envelope, EnvelopeScratch, EventWriter, NdjsonCompression, OutputFormat,
+};
+use support::{ORG_ID, Sample, event_recovery, files};
 
 /// Some ten times what the pipeline may hold of one object at once.
 const OBJECT_BYTES: &str = "300MB";
 
-/// Runs the command and returns its largest resident memory in MiB, as the kernel counts it.
-fn resident_mib_max(command: &mut Command) -> u64 {
+/// Runs the command, which is to exit with the code, and returns its largest resident memory in MiB,
+/// as the kernel counts it.
+fn resident_mib_max(command: &mut Command, code: i32) -> u64 {
     let mut child = command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -39,7 +44,7 @@ fn resident_mib_max(command: &mut Command) -> u64 {
         }
         std::thread::sleep(Duration::from_millis(2));
     };
-    assert!(exit.success());
+    assert_eq!(exit.code(), Some(code));
     assert!(kib_max > 0);
     kib_max / 1024
 }
@@ -64,7 +69,7 @@ fn a_large_object_takes_no_more_memory_than_stated() {
         let destination = sample.destination(format);
         let mut command =
             sample.run_command(&destination, &[&range[..], &["--format", format]].concat());
-        let mib = resident_mib_max(&mut command);
+        let mib = resident_mib_max(&mut command, 0);
         assert!(mib <= mib_max, "{format}: {mib} MiB");
     }
     let object = files(&sample.backup().join("main_stream"))
@@ -72,6 +77,78 @@ fn a_large_object_takes_no_more_memory_than_stated() {
         .next()
         .unwrap();
     let object = File::open(sample.backup().join("main_stream").join(object)).unwrap();
-    let mib = resident_mib_max(event_recovery().arg("split").stdin(object));
+    let mib = resident_mib_max(event_recovery().arg("split").stdin(object), 0);
     assert!(mib <= 64, "split: {mib} MiB");
+}
+
+/// Days that the events of one object lie on, and how large each event is.
+const DAYS: i64 = 60;
+const EVENT_BYTES: usize = 15 * 1024 * 1024;
+
+/// A backup of one object with an event of each day, which is small although its events are large and
+/// their Parquet pages too: the text repeats itself within the window of the object's compression
+/// and beyond that of a page's.
+fn back_up_many_days(backup: &Path) {
+    let mut state = 1_u64;
+    let noise: String = (0..EVENT_BYTES / 15 / 16)
+        .map(|_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            format!("{:016x}", state ^ state >> 31)
+        })
+        .collect();
+    let data = noise.repeat(15);
+    let hour = backup.join("main_stream/2024/04/01/00");
+    fs::create_dir_all(&hour).unwrap();
+    let format = OutputFormat::Ndjson(NdjsonCompression::Zstd);
+    let object = File::create(hour.join("many-days")).unwrap();
+    let mut writer = EventWriter::open(format, object).unwrap();
+    let mut scratch = EnvelopeScratch::default();
+    let first: chrono::DateTime<chrono::Utc> = "2024-02-01T12:00:00Z".parse().unwrap();
+    for day in 0..DAYS {
+        let arrival_epoch = (first + chrono::TimeDelta::days(day)).timestamp_millis();
+        let event = format!(
+            "{{\"event_id\":\"e-{day}\",\"org_id\":\"{ORG_ID}\",\
+             \"arrival_epoch\":{arrival_epoch},\"data\":\"{data}\"}}"
+        );
+        writer
+            .write(&Envelope::read(event.as_bytes(), &mut scratch))
+            .unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn large_events_of_many_days_take_no_more_memory_than_stated() {
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("backup");
+    back_up_many_days(&backup);
+    for (format, mib_max) in [("ndjson", 96), ("parquet", 256)] {
+        let destination = folder.path().join(format);
+        let mut command = event_recovery();
+        command
+            .args(["run", "--org-id", ORG_ID, "--execution-id", "run"])
+            .args(["--start", "2024-02-01", "--end", "2024-04-01"])
+            .args(["--format", format, "--source"])
+            .arg(&backup)
+            .arg("--destination")
+            .arg(&destination);
+        // The object has a foreign name, and its events are far from its time.
+        let mib = resident_mib_max(&mut command, 3);
+        assert!(mib <= mib_max, "{format}: {mib} MiB");
+        assert_eq!(count_files(&destination.join("execution_id=run")), DAYS);
+        fs::remove_dir_all(destination).unwrap();
+    }
+}
+
+/// Files below the folder, which are too large to be read.
+fn count_files(folder: &Path) -> i64 {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(|entry| match entry.file_type().unwrap().is_dir() {
+            true => count_files(&entry.path()),
+            false => 1,
+        })
+        .sum()
 }

@@ -33,11 +33,12 @@ fn receipts(destination: &Path) -> usize {
 
 /// Starts the run and waits until so many receipts are there, or until it has ended.
 fn start_until(command: &mut Command, destination: &Path, receipts_wanted: usize) -> Child {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    spawn_until(command, destination, receipts_wanted)
+}
+
+fn spawn_until(command: &mut Command, destination: &Path, receipts_wanted: usize) -> Child {
+    let mut child = command.spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(120);
     while receipts(destination) < receipts_wanted && child.try_wait().unwrap().is_none() {
         assert!(Instant::now() < deadline, "no receipts come");
@@ -88,6 +89,63 @@ fn a_run_that_is_killed_anywhere_ends_like_one_that_was_not() {
     }
 }
 
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill")
+        .args([name, &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn an_interrupted_run_that_nobody_listens_to_stops_like_any_other() {
+    let sample = Sample::new(&LONG_SAMPLE);
+    let options = [&RANGE[..], &["--format", "ndjson", "--concurrency", "1"]].concat();
+    let whole = sample.destination("whole");
+    let (expected, _) = sample.run(&whole, &options);
+    for (name, more) in [("with progress", &[][..]), ("quiet", &["--quiet"])] {
+        let destination = sample.destination(name);
+        let mut command = sample.run_command(&destination, &[&options, more].concat());
+        command.stderr(std::io::pipe().unwrap().1);
+        let mut child = spawn_until(&mut command, &destination, 2);
+        signal(&child, "-TERM");
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{name}");
+        assert!(receipts(&destination) < OBJECTS / 2, "{name}");
+        let (report, exit_code) = sample.run(&destination, &options);
+        assert_eq!(
+            (exit_code, balance(&report)),
+            (Some(0), balance(&expected)),
+            "{name}"
+        );
+        assert!(output_files(&destination) == output_files(&whole), "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_whose_terminal_goes_away_is_carried_out_all_the_same() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let stderr = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(name.to_str().unwrap());
+    let sample = Sample::new(&LONG_SAMPLE);
+    let destination = sample.destination("out");
+    let options = [&RANGE[..], &["--format", "ndjson", "--concurrency", "1"]].concat();
+    let mut command = sample.run_command(&destination, &options);
+    command.stderr(stderr.unwrap());
+    let mut child = spawn_until(&mut command, &destination, 1);
+    drop(command);
+    drop(terminal);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(support::recovered_lines(&destination).len() > OBJECTS);
+}
+
 #[test]
 fn an_interrupted_run_finishes_what_is_in_flight_and_says_how_to_go_on() {
     let sample = Sample::new(&LONG_SAMPLE);
@@ -95,14 +153,7 @@ fn an_interrupted_run_finishes_what_is_in_flight_and_says_how_to_go_on() {
     let options = [&RANGE[..], &["--format", "ndjson", "--concurrency", "1"]].concat();
     let mut command = sample.run_command(&destination, &options);
     let child = start_until(&mut command, &destination, 2);
-    let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    signal(&child, "-INT");
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{said}");

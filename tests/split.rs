@@ -73,7 +73,20 @@ fn rejected_fragments_are_told_on_stderr_without_their_content() {
 }
 
 #[test]
-fn a_closed_pipe_ends_it_without_a_word() {
+fn an_event_with_a_repeated_event_id_is_named_and_comes_out_once() {
+    let joined = r#"{"event_id":"b","n":1,"event_id":"c"}"#;
+    let input = format!(r#"{{"event_id":"a"}}{joined}{{"event_id":"d"}}"#);
+    let output = split(input.as_bytes());
+    let expected = format!("{{\"event_id\":\"a\"}}\n{joined}\n{{\"event_id\":\"d\"}}\n");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    let said: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    let named = serde_json::json!({"offset": 16, "length": 37, "reason": "repeated_event_id"});
+    assert_eq!(said, named);
+    assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn a_closed_pipe_ends_it_without_a_word_but_not_as_a_success() {
     let mut child = event_recovery()
         .arg("split")
         .stdin(Stdio::piped())
@@ -91,7 +104,10 @@ fn a_closed_pipe_ends_it_without_a_word() {
     assert_eq!(&first, b"{\"event_id\":\"a\"}\n");
     let output = child.wait_with_output().unwrap();
     writer.join().unwrap();
-    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+    assert_eq!(
+        (output.status.code(), output.stderr),
+        (Some(141), Vec::new())
+    );
 }
 
 #[test]

@@ -67,7 +67,13 @@ class Probe:
         return f"probe-{self.number}-{int(time.time())}"
 
     def planner(self):
-        request = {"org_id": ORG_ID, "window": "publish", "format": "ndjson", "execution_id": self.name(), **CLEAN}
+        run_id = self.name()
+        # What an earlier call of the run was refused for goes away with a call that goes on.
+        refused = {"version": 1, "kind": "refused", "message": "m", "hint": None, "called_at": "2024-01-01T00:00:00Z"}
+        self.world.account.client("s3").put_object(
+            Bucket=self.stack.bucket, Key=f"{self.stack.prefix}_recovery/{run_id}/refused.json",
+            Body=json.dumps(refused))
+        request = {"org_id": ORG_ID, "window": "publish", "format": "ndjson", "execution_id": run_id, **CLEAN}
         answer, failed = self.stack.invoke("Planner", request)
         return not failed and answer["tasks_queued"] == 1
 
@@ -231,6 +237,8 @@ def nothing_more(world, stack):
         if function != "Planner":
             attempts["change a plan"] = lambda: s3.put_object(
                 **here, Key=f"{mine}_recovery/hard-ndjson/plan.json", Body=b"x")
+            attempts["remove a refusal"] = lambda: s3.delete_object(
+                **here, Key=f"{mine}_recovery/hard-ndjson/refused.json")
             attempts["queue tasks"] = lambda: sqs.send_message(
                 QueueUrl=stack.queue_url("TaskQueue"), MessageBody="x")
         if function == "Auditor":

@@ -1,7 +1,5 @@
 //! A bucket, or a prefix of one, as a storage.
 
-use std::io::Read;
-
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -9,15 +7,14 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, EncodingType, Object, ServerSideEncry
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use event_recovery_pipeline::{
-    CreateObject, ListObjects, ListPage, ListedObject, OpenObject, Precondition, Problem, Record,
-    Records, StagedObject, StorageError, Written,
+    LevelPage, ListObjects, ListPage, ListedObject, Precondition, Problem, Record, Records,
+    StorageError, Written,
 };
 use percent_encoding::percent_decode_str;
 use tokio::runtime::Handle;
 
-use crate::failure::storage_error;
-use crate::multipart::{MultipartUpload, PartMemory};
-use crate::object_reader::ObjectReader;
+use crate::failure::{storage_error, stream_error};
+use crate::part_memory::PartMemory;
 
 /// A bucket as a storage. Keys are relative to the prefix.
 #[derive(Debug, Clone)]
@@ -93,34 +90,19 @@ impl Bucket {
         }
     }
 
-    fn listed(&self, object: Object) -> Option<ListedObject> {
-        // As in HTML forms, where a plus stands for a space.
-        let encoded = object.key?.replace('+', " ");
-        let key = percent_decode_str(&encoded).decode_utf8().ok()?;
-        let key = key.strip_prefix(&self.prefix)?.to_owned();
-        let modified = object
-            .last_modified
-            .map(|time| (time.secs(), time.subsec_nanos()));
-        Some(ListedObject {
-            key,
-            size: object.size.and_then(|size| u64::try_from(size).ok())?,
-            etag: object.e_tag.unwrap_or_default(),
-            last_modified: modified
-                .and_then(|(secs, nanos)| DateTime::<Utc>::from_timestamp(secs, nanos))
-                .unwrap_or_default(),
-        })
-    }
-}
-
-#[async_trait]
-impl ListObjects for Bucket {
-    async fn list_page(&self, prefix: &str, next: Option<&str>) -> Result<ListPage, StorageError> {
+    async fn list(
+        &self,
+        prefix: &str,
+        delimiter: Option<&str>,
+        next: Option<&str>,
+    ) -> Result<LevelPage, StorageError> {
         check_key("list", prefix)?;
         let page = self
             .client
             .list_objects_v2()
             .bucket(&self.name)
             .prefix(self.full_key(prefix))
+            .set_delimiter(delimiter.map(str::to_owned))
             // Keys may hold characters that XML can't.
             .encoding_type(EncodingType::Url)
             .set_continuation_token(next.map(str::to_owned))
@@ -142,19 +124,59 @@ impl ListObjects for Bucket {
         let objects = page.contents.unwrap_or_default().into_iter();
         let objects: Option<Vec<ListedObject>> =
             objects.map(|object| self.listed(object)).collect();
-        Ok(ListPage {
+        let folders = page.common_prefixes.unwrap_or_default().into_iter();
+        let folders: Option<Vec<String>> = folders
+            .map(|folder| self.decoded_key(&folder.prefix?))
+            .collect();
+        Ok(LevelPage {
             objects: objects.ok_or_else(incomplete)?,
+            folders: folders.ok_or_else(incomplete)?,
+            unreadable: Vec::new(),
             next: next.filter(|_| page.is_truncated == Some(true)),
+        })
+    }
+
+    /// A key of a listing without the bucket's prefix.
+    fn decoded_key(&self, encoded: &str) -> Option<String> {
+        // As in HTML forms, where a plus stands for a space.
+        let encoded = encoded.replace('+', " ");
+        let key = percent_decode_str(&encoded).decode_utf8().ok()?;
+        Some(key.strip_prefix(&self.prefix)?.to_owned())
+    }
+
+    fn listed(&self, object: Object) -> Option<ListedObject> {
+        let key = self.decoded_key(&object.key?)?;
+        let modified = object
+            .last_modified
+            .map(|time| (time.secs(), time.subsec_nanos()));
+        Some(ListedObject {
+            key,
+            size: object.size.and_then(|size| u64::try_from(size).ok())?,
+            etag: object.e_tag.unwrap_or_default(),
+            last_modified: modified
+                .and_then(|(secs, nanos)| DateTime::<Utc>::from_timestamp(secs, nanos))
+                .unwrap_or_default(),
         })
     }
 }
 
 #[async_trait]
-impl OpenObject for Bucket {
-    async fn open(&self, key: &str, etag: &str) -> Result<Box<dyn Read + Send>, StorageError> {
-        check_key("read", key)?;
-        let reader = ObjectReader::open(self.clone(), key.to_owned(), etag.to_owned()).await?;
-        Ok(Box::new(reader))
+impl ListObjects for Bucket {
+    async fn list_page(&self, prefix: &str, next: Option<&str>) -> Result<ListPage, StorageError> {
+        let page = self.list(prefix, None, next).await?;
+        Ok(ListPage {
+            objects: page.objects,
+            unreadable: page.unreadable,
+            next: page.next,
+        })
+    }
+
+    async fn list_level(
+        &self,
+        prefix: &str,
+        next: Option<&str>,
+    ) -> Result<LevelPage, StorageError> {
+        self.list(prefix, Some("/"), next).await
     }
 }
 
@@ -184,12 +206,8 @@ impl Records for Bucket {
             }
         };
         let etag = object.e_tag.unwrap_or_default();
-        let bytes = object.body.collect().await.map_err(|error| StorageError {
-            operation: "read",
-            key: key.to_owned(),
-            problem: Problem::Transient(error.to_string()),
-            hint: None,
-        })?;
+        let bytes = object.body.collect().await;
+        let bytes = bytes.map_err(|error| stream_error(key, &error))?;
         Ok(Some(Record {
             bytes: bytes.to_vec(),
             etag,
@@ -271,15 +289,8 @@ impl Bucket {
     }
 }
 
-impl CreateObject for Bucket {
-    fn create(&self, key: &str) -> Result<Box<dyn StagedObject>, StorageError> {
-        check_key("write", key)?;
-        Ok(Box::new(MultipartUpload::new(self.clone(), key.to_owned())))
-    }
-}
-
 /// Refuses keys that a tool which takes them for paths would find elsewhere.
-fn check_key(operation: &'static str, key: &str) -> Result<(), StorageError> {
+pub(crate) fn check_key(operation: &'static str, key: &str) -> Result<(), StorageError> {
     let mut parts = key.strip_suffix('/').unwrap_or(key).split('/');
     if key.is_empty() || parts.all(|part| !matches!(part, "" | "." | "..")) {
         return Ok(());

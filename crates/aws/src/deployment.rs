@@ -1,17 +1,37 @@
 //! A deployed stack, as the command line sees it.
 
-use aws_config::SdkConfig;
-use aws_sdk_lambda::primitives::Blob;
-use serde_json::Value;
+use std::time::Duration;
 
-use crate::failure::described;
+use aws_config::SdkConfig;
+use aws_sdk_lambda::config::StalledStreamProtectionConfig;
+use aws_sdk_lambda::config::retry::RetryConfig;
+use aws_sdk_lambda::config::timeout::TimeoutConfig;
+use aws_sdk_lambda::operation::invoke::InvokeOutput;
+use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_lambda::types::InvocationType;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::endpoint::NameEndpoint;
+use crate::failure::{described, may_have_arrived};
+
+/// How long a function may take to answer: Lambda's longest run, and a minute to start it. Without
+/// it, a connection that died in silence would be waited on for ever.
+const ANSWER_SECS_MAX: Duration = Duration::from_secs(16 * 60);
+/// How long the endpoint may take to accept a connection.
+const CONNECT_SECS_MAX: Duration = Duration::from_secs(10);
 
 /// The outputs and functions of one stack.
 #[derive(Debug, Clone)]
 pub struct Deployment {
     stack: String,
     cloudformation: aws_sdk_cloudformation::Client,
-    lambda: aws_sdk_lambda::Client,
+    /// Sends a request again when no answer comes.
+    asking: aws_sdk_lambda::Client,
+    /// Sends a request once, since each one that arrives starts something.
+    handing_over: aws_sdk_lambda::Client,
+    /// Sends a request once too, and waits for the answer as long as a function may run.
+    waiting: aws_sdk_lambda::Client,
 }
 
 /// A stack could not be asked.
@@ -35,12 +55,20 @@ pub enum DeploymentError {
     },
 }
 
-/// A function did not return.
+/// A function was not invoked, or did not return.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvocationError {
-    /// The request failed; whether the function ran is not known.
+    /// There was no answer; the function may have run, or may be running.
+    #[error("no answer from `{function}`: {problem}")]
+    Unanswered {
+        /// The function.
+        function: String,
+        /// Why.
+        problem: String,
+    },
+    /// The request was turned down; the function did not run.
     #[error("could not invoke `{function}`: {problem}")]
-    Unreachable {
+    TurnedDown {
         /// The function.
         function: String,
         /// Why.
@@ -54,15 +82,38 @@ pub enum InvocationError {
         /// The function's own words.
         message: String,
     },
+    /// The function answered something else than it should.
+    #[error("the answer of `{function}` is not what it should be: {problem}")]
+    Unreadable {
+        /// The function.
+        function: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// What Lambda answers in place of a function that ended with an error.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FunctionError {
+    #[serde(default)]
+    error_type: String,
+    #[serde(default)]
+    error_message: Option<String>,
 }
 
 impl Deployment {
     /// The stack with this name in the session's account and region.
     pub fn new(config: &SdkConfig, stack: impl Into<String>) -> Self {
+        let cloudformation = aws_sdk_cloudformation::config::Builder::from(config)
+            .interceptor(NameEndpoint)
+            .build();
         Self {
             stack: stack.into(),
-            cloudformation: aws_sdk_cloudformation::Client::new(config),
-            lambda: aws_sdk_lambda::Client::new(config),
+            cloudformation: aws_sdk_cloudformation::Client::from_conf(cloudformation),
+            asking: aws_sdk_lambda::Client::from_conf(lambda(config).build()),
+            handing_over: aws_sdk_lambda::Client::from_conf(once(config).build()),
+            waiting: waiting(config),
         }
     }
 
@@ -102,34 +153,115 @@ impl Deployment {
         Ok(values)
     }
 
-    /// Invokes a function and waits for what it returns.
+    /// Asks a function something that may be asked several times: when no answer comes in time, the
+    /// question is sent again. For quick answers without consequences.
     ///
     /// # Errors
     ///
     /// See [`InvocationError`].
-    pub async fn invoke(&self, function: &str, payload: &Value) -> Result<Value, InvocationError> {
-        let unreachable = |problem: String| InvocationError::Unreachable {
+    pub async fn ask<A: DeserializeOwned>(
+        &self,
+        function: &str,
+        payload: &impl Serialize,
+    ) -> Result<A, InvocationError> {
+        let called = self.call(
+            &self.asking,
+            function,
+            payload,
+            InvocationType::RequestResponse,
+        );
+        answer(function, called.await?)
+    }
+
+    /// Invokes a function once and waits for its answer, however long it takes.
+    ///
+    /// # Errors
+    ///
+    /// See [`InvocationError`].
+    pub async fn invoke_once<A: DeserializeOwned>(
+        &self,
+        function: &str,
+        payload: &impl Serialize,
+    ) -> Result<A, InvocationError> {
+        let kind = InvocationType::RequestResponse;
+        let called = self.call(&self.waiting, function, payload, kind);
+        answer(function, called.await?)
+    }
+
+    /// Hands an event to Lambda, once, and waits for nothing but its being taken.
+    ///
+    /// # Errors
+    ///
+    /// [`InvocationError::Unanswered`], when Lambda may have taken it all the same, and
+    /// [`InvocationError::TurnedDown`].
+    pub async fn hand_over(
+        &self,
+        function: &str,
+        payload: &impl Serialize,
+    ) -> Result<(), InvocationError> {
+        let called = self.call(&self.handing_over, function, payload, InvocationType::Event);
+        called.await.map(drop)
+    }
+
+    async fn call(
+        &self,
+        lambda: &aws_sdk_lambda::Client,
+        function: &str,
+        payload: &impl Serialize,
+        kind: InvocationType,
+    ) -> Result<InvokeOutput, InvocationError> {
+        let payload = serde_json::to_vec(payload).map_err(|error| InvocationError::TurnedDown {
             function: function.to_owned(),
-            problem,
-        };
-        let answer = self
-            .lambda
+            problem: error.to_string(),
+        })?;
+        let request = lambda
             .invoke()
             .function_name(function)
-            .payload(Blob::new(payload.to_string()))
-            .send()
-            .await
-            .map_err(|error| unreachable(described(&error)))?;
-        let bytes = answer.payload.map(Blob::into_inner).unwrap_or_default();
-        let value: Value =
-            serde_json::from_slice(&bytes).map_err(|error| unreachable(error.to_string()))?;
-        if answer.function_error.is_some() {
-            let message = value["errorMessage"].as_str().unwrap_or("it died");
-            return Err(InvocationError::Function {
-                kind: value["errorType"].as_str().unwrap_or_default().to_owned(),
-                message: message.to_owned(),
-            });
-        }
-        Ok(value)
+            .invocation_type(kind)
+            .payload(Blob::new(payload));
+        request.send().await.map_err(|error| {
+            let (function, problem) = (function.to_owned(), described(&error));
+            match may_have_arrived(&error) {
+                true => InvocationError::Unanswered { function, problem },
+                false => InvocationError::TurnedDown { function, problem },
+            }
+        })
     }
+}
+
+fn lambda(config: &SdkConfig) -> aws_sdk_lambda::config::Builder {
+    aws_sdk_lambda::config::Builder::from(config).interceptor(NameEndpoint)
+}
+
+fn once(config: &SdkConfig) -> aws_sdk_lambda::config::Builder {
+    lambda(config).retry_config(RetryConfig::disabled())
+}
+
+fn waiting(config: &SdkConfig) -> aws_sdk_lambda::Client {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_SECS_MAX)
+        .read_timeout(ANSWER_SECS_MAX)
+        .disable_operation_attempt_timeout()
+        .disable_operation_timeout();
+    let settings = once(config)
+        .timeout_config(timeouts.build())
+        // A function at work sends nothing, which is no stalled stream.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+    aws_sdk_lambda::Client::from_conf(settings.build())
+}
+
+fn answer<A: DeserializeOwned>(function: &str, answer: InvokeOutput) -> Result<A, InvocationError> {
+    let unreadable = |error: serde_json::Error| InvocationError::Unreadable {
+        function: function.to_owned(),
+        problem: error.to_string(),
+    };
+    let bytes = answer.payload.map(Blob::into_inner).unwrap_or_default();
+    if answer.function_error.is_none() {
+        return serde_json::from_slice(&bytes).map_err(unreadable);
+    }
+    let error: FunctionError = serde_json::from_slice(&bytes).map_err(unreadable)?;
+    Err(InvocationError::Function {
+        kind: error.error_type,
+        message: error.error_message.unwrap_or_else(|| "it died".to_owned()),
+    })
 }

@@ -1,11 +1,15 @@
 //! The one place that decides what an error of the SDK means.
 
+use std::borrow::Cow;
 use std::error::Error;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_smithy_checksums::body::validate;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use event_recovery_pipeline::{Problem, StorageError};
+
+use crate::endpoint::Unreached;
 
 /// Turns an error of the SDK into one of the pipeline: whether trying again can help, and what to do.
 pub(crate) fn storage_error<E>(
@@ -21,8 +25,34 @@ where
         operation,
         key: key.to_owned(),
         problem,
-        hint: hint.map(str::to_owned),
+        hint: hint.map(Cow::into_owned),
     }
+}
+
+/// Turns an error in the middle of a body into one of the pipeline.
+pub(crate) fn stream_error(key: &str, error: &(dyn Error + 'static)) -> StorageError {
+    let (problem, hint) = if causes(error).any(|cause| cause.is::<validate::Error>()) {
+        let problem = "its content does not match the checksum that S3 keeps for it";
+        let hint = "read it once more; if that fails too, it is damaged where it is stored: put an intact copy in its place";
+        (Problem::Damaged(problem.to_owned()), Some(hint.to_owned()))
+    } else {
+        (Problem::Transient(innermost(error).to_string()), None)
+    };
+    StorageError {
+        operation: "read",
+        key: key.to_owned(),
+        problem,
+        hint,
+    }
+}
+
+/// The error and its causes, the innermost last.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (**error).source())
+}
+
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    causes(error).last().unwrap_or(error)
 }
 
 /// The error in a few words: its code, or its innermost cause.
@@ -37,7 +67,16 @@ where
     }
 }
 
-type Judgement = (Problem, Option<&'static str>);
+/// Whether the request may have been taken although no good answer came.
+#[cfg(feature = "deployment")]
+pub(crate) fn may_have_arrived<E>(error: &SdkError<E, HttpResponse>) -> bool
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    matches!(judge_sdk("reach", error).0, Problem::Transient(_))
+}
+
+type Judgement = (Problem, Option<Cow<'static, str>>);
 
 fn judge_sdk<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> Judgement
 where
@@ -59,43 +98,58 @@ where
             judge(operation, code, status, message.contains("kms:"))
         }
         SdkError::ResponseError(_) => judge(operation, code, status, false),
-        SdkError::TimeoutError(_) => (Problem::Transient("it took too long".to_owned()), None),
+        SdkError::TimeoutError(_) => unanswered("it took too long".to_owned(), error),
         _ => judge_unsent(error),
     }
 }
 
 /// A request that got no answer: the connection, the credentials or the settings failed.
 fn judge_unsent(error: &(dyn Error + 'static)) -> Judgement {
-    let mut cause = error;
-    loop {
-        if let Some(refused) = cause.downcast_ref::<AssumeRoleError>() {
-            let code = refused.code().unwrap_or_default();
-            return match judge("assume", code, None, false) {
-                // An STS error without a code that is known may pass.
-                (Problem::Permanent(detail), _) => (Problem::Transient(detail), None),
-                judgement => judgement,
-            };
-        }
-        match cause.source() {
-            Some(inner) => cause = inner,
-            None => break,
-        }
+    let refused = causes(error).find_map(|cause| cause.downcast_ref::<AssumeRoleError>());
+    if let Some(refused) = refused {
+        let code = refused.code().unwrap_or_default();
+        return match judge("assume", code, None, false) {
+            // An STS error without a code that is known may pass.
+            (Problem::Permanent(detail), _) => (Problem::Transient(detail), None),
+            judgement => judgement,
+        };
     }
-    let detail = cause.to_string();
+    let detail = innermost(error).to_string();
     for setting in ["region", "endpoint", "credential"] {
         // Neither is there once a connection was tried, so the words are the SDK's own.
         if detail.contains(&format!("no {setting}")) || detail.contains(&format!("{setting} must"))
         {
             let hint = "check region, endpoint and credentials";
-            return (Problem::Permanent(detail), Some(hint));
+            return (Problem::Permanent(detail), Some(hint.into()));
         }
     }
-    (Problem::Transient(detail), None)
+    unanswered(detail, error)
+}
+
+/// What to look at when nothing answers. The machine's network may come back, so trying again may
+/// help.
+fn unanswered(detail: String, error: &(dyn Error + 'static)) -> Judgement {
+    let unreached = causes(error).find_map(|cause| cause.downcast_ref::<Unreached>());
+    let Some(Unreached { endpoint, .. }) = unreached else {
+        // Before the request itself: whoever gives the credentials did not answer.
+        let hint = "check region, endpoint and where the credentials come from, and that all of them can be reached from here (DNS, VPC endpoint, proxy, firewall)";
+        return (Problem::Transient(detail), Some(hint.into()));
+    };
+    let region = match &endpoint.region {
+        Some(region) => format!("the region `{region}`"),
+        None => "the region".to_owned(),
+    };
+    let hint = format!(
+        "check {region} and the endpoint, and that `{}` resolves and can be reached from here (DNS, VPC endpoint, proxy, firewall)",
+        endpoint.host
+    );
+    let detail = format!("no answer from `{}`: {detail}", endpoint.host);
+    (Problem::Transient(detail), Some(hint.into()))
 }
 
 /// What S3, STS and KMS mean by a code and a status ("Error responses" in the S3 API reference).
 fn judge(operation: &str, code: &str, status: Option<u16>, is_about_kms: bool) -> Judgement {
-    let permanent = |hint| (Problem::Permanent(code.to_owned()), Some(hint));
+    let permanent = |hint: &'static str| (Problem::Permanent(code.to_owned()), Some(hint.into()));
     let transient = || (Problem::Transient(words(code, status)), None);
     match (code, status) {
         ("NoSuchKey" | "NotFound", _) => (Problem::Gone, None),
@@ -117,7 +171,7 @@ fn judge(operation: &str, code: &str, status: Option<u16>, is_about_kms: bool) -
         }
         ("PreconditionFailed", _) | (_, Some(412)) => (
             Problem::Changed,
-            Some("start a new run, which plans the object as it is now"),
+            Some("start a new run, which plans the object as it is now".into()),
         ),
         _ if is_passing(code) => transient(),
         (_, Some(408 | 409 | 429 | 500..)) => transient(),
@@ -127,7 +181,7 @@ fn judge(operation: &str, code: &str, status: Option<u16>, is_about_kms: bool) -
             let detail = words(code, status);
             (
                 Problem::AccessDenied(detail),
-                Some(missing_permission(operation)),
+                Some(missing_permission(operation).into()),
             )
         }
         _ => (Problem::Permanent(words(code, status)), None),
@@ -179,7 +233,9 @@ fn missing_permission(operation: &str) -> &'static str {
         "write" => {
             "allow `s3:PutObject` and `s3:AbortMultipartUpload` on the destination, and `kms:GenerateDataKey` and `kms:Decrypt` on its key"
         }
-        "remove" => "allow `s3:DeleteObject` on the run's `_SUCCESS` at the destination",
+        "remove" => {
+            "allow `s3:DeleteObject` on the run's `_SUCCESS` and `refused.json` at the destination"
+        }
         "assume" => {
             "allow `sts:AssumeRole` on the role to whoever assumes it, and have the role's trust policy name that principal and the external id that is set"
         }
@@ -236,7 +292,7 @@ mod tests {
             let (problem, found) = judge(operation, code, Some(status), false);
             assert!(!matches!(problem, Problem::Transient(_)), "{name}");
             assert!(
-                found.unwrap_or_default().contains(hint),
+                found.as_deref().unwrap_or_default().contains(hint),
                 "{name}: {found:?}"
             );
         }

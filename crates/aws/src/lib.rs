@@ -2,19 +2,25 @@
 //!
 //! This is the only crate that names the AWS SDK. A [`Bucket`] implements every storage trait of
 //! the pipeline, a [`Queue`] both queues; [`session`] and [`assume`] make the credentials that their
-//! clients use. [`Deployment`] is what the command line asks about a stack.
+//! clients use. `Deployment`, of the feature `deployment`, is what the command line asks about a stack.
 
 mod bucket;
+#[cfg(feature = "deployment")]
 mod deployment;
+mod endpoint;
 mod failure;
 mod multipart;
 mod notification;
 mod object_reader;
+mod part_memory;
 mod queues;
 mod session;
 
+use crate::endpoint::NameEndpoint;
+
 pub use aws_config::SdkConfig;
 pub use bucket::{Bucket, Encryption};
+#[cfg(feature = "deployment")]
 pub use deployment::{Deployment, DeploymentError, InvocationError};
 pub use notification::{Topic, TopicError};
 pub use queues::Queue;
@@ -24,16 +30,20 @@ pub use session::{AssumedRole, SessionSettings, assume, session, source_session_
 pub fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {
     // Emulators and private endpoints answer to one host name only.
     let path_style = config.endpoint_url().is_some();
-    let settings = aws_sdk_s3::config::Builder::from(config).force_path_style(path_style);
+    let settings = aws_sdk_s3::config::Builder::from(config)
+        .force_path_style(path_style)
+        .interceptor(NameEndpoint);
     aws_sdk_s3::Client::from_conf(settings.build())
 }
 
 /// A client of SQS.
 pub fn sqs_client(config: &SdkConfig) -> aws_sdk_sqs::Client {
-    aws_sdk_sqs::Client::new(config)
+    let settings = aws_sdk_sqs::config::Builder::from(config).interceptor(NameEndpoint);
+    aws_sdk_sqs::Client::from_conf(settings.build())
 }
 
 /// A client of SNS.
 pub fn sns_client(config: &SdkConfig) -> aws_sdk_sns::Client {
-    aws_sdk_sns::Client::new(config)
+    let settings = aws_sdk_sns::config::Builder::from(config).interceptor(NameEndpoint);
+    aws_sdk_sns::Client::from_conf(settings.build())
 }

@@ -1,48 +1,26 @@
 //! Writes an object of any size in parts; nothing is visible before the last one.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
-use event_recovery_pipeline::{Problem, StagedObject, StorageError};
-
+use event_recovery_pipeline::{CreateObject, Problem, StagedObject, StorageError};
 use tokio::task::block_in_place;
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, check_key};
 use crate::failure::storage_error;
-
-/// Bytes of a part. S3 takes parts from 5 MiB on and at most 10,000 of them ("Amazon S3 multipart
-/// upload limits" in its user guide), so this is enough for objects up to 78 GiB.
-const PART_BYTES: usize = 8 * 1024 * 1024;
-
-/// Parts that stay allocated between uploads: as many as a worker writes at a time, unless its objects
-/// hold events of many days.
-const SPARE_PARTS_MAX: usize = 8;
+use crate::part_memory::PART_BYTES;
 
 /// How long to wait until an upload is aborted.
 const ABORT_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Memory for parts that no upload needs at the moment. To ask the system for it with every object
-/// would cost more than to fill it.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PartMemory(Arc<Mutex<Vec<Vec<u8>>>>);
-
-impl PartMemory {
-    fn take(&self) -> Vec<u8> {
-        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        spare.unwrap_or_else(|| Vec::with_capacity(PART_BYTES))
-    }
-
-    fn give_back(&self, mut part: Vec<u8>) {
-        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // After a failure it may be lost, or not large enough.
-        if part.capacity() >= PART_BYTES && spare.len() < SPARE_PARTS_MAX {
-            part.clear();
-            spare.push(part);
-        }
+impl CreateObject for Bucket {
+    fn create(&self, key: &str) -> Result<Box<dyn StagedObject>, StorageError> {
+        check_key("write", key)?;
+        Ok(Box::new(MultipartUpload::new(self.clone(), key.to_owned())))
     }
 }
 
@@ -196,6 +174,17 @@ impl Write for MultipartUpload {
 }
 
 impl StagedObject for MultipartUpload {
+    /// Uploads the last part, whatever its size, so that only the request is left that completes them.
+    fn seal(&mut self) -> Result<(), StorageError> {
+        if !self.pending.is_empty() {
+            let runtime = self.bucket.runtime.clone();
+            block_in_place(|| runtime.block_on(self.upload_pending()))?;
+        }
+        let memory = std::mem::take(&mut self.pending);
+        self.bucket.part_memory.give_back(memory);
+        Ok(())
+    }
+
     fn commit(mut self: Box<Self>) -> Result<(), StorageError> {
         let runtime = self.bucket.runtime.clone();
         block_in_place(|| runtime.block_on(self.complete()))

@@ -2,14 +2,23 @@
 
 use std::io::{self, Read};
 
+use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
-use event_recovery_pipeline::{Problem, StorageError};
-
+use event_recovery_pipeline::{OpenObject, Problem, StorageError};
 use tokio::task::block_in_place;
 
-use crate::bucket::Bucket;
-use crate::failure::storage_error;
+use crate::bucket::{Bucket, check_key};
+use crate::failure::{storage_error, stream_error};
+
+#[async_trait]
+impl OpenObject for Bucket {
+    async fn open(&self, key: &str, etag: &str) -> Result<Box<dyn Read + Send>, StorageError> {
+        check_key("read", key)?;
+        let reader = ObjectReader::open(self.clone(), key.to_owned(), etag.to_owned()).await?;
+        Ok(Box::new(reader))
+    }
+}
 
 /// How often one object's stream is opened again, without any progress in between.
 const RESUMES_MAX: u32 = 5;
@@ -50,7 +59,7 @@ impl ObjectReader {
     /// The next bytes; empty at the end.
     async fn next_chunk(&mut self) -> Result<Bytes, StorageError> {
         loop {
-            let problem = match self.body.try_next().await {
+            let error = match self.body.try_next().await {
                 // For a reader, no bytes would mean the end.
                 Ok(Some(chunk)) if chunk.is_empty() => continue,
                 Ok(Some(chunk)) => {
@@ -61,12 +70,13 @@ impl ObjectReader {
                 Ok(None) if self.length.is_none_or(|length| self.position == length) => {
                     return Ok(Bytes::new());
                 }
-                Ok(None) => "the stream ended early".to_owned(),
-                Err(error) => error.to_string(),
+                Ok(None) => self.ended_early(),
+                Err(error) => stream_error(&self.key, &error),
             };
-            // At the end it is the checksum that failed, and there is nothing to go on with.
-            if self.resumes == RESUMES_MAX || self.length == Some(self.position) {
-                return Err(self.error(Problem::Transient(problem)));
+            // At the end, which is where a checksum fails, there is nothing to go on with.
+            let is_at_end = self.length == Some(self.position);
+            if self.resumes == RESUMES_MAX || is_at_end || !error.is_transient() {
+                return Err(error);
             }
             self.resumes += 1;
             // With `If-Match`, so that it is still the same object that goes on here.
@@ -75,11 +85,11 @@ impl ObjectReader {
         }
     }
 
-    fn error(&self, problem: Problem) -> StorageError {
+    fn ended_early(&self) -> StorageError {
         StorageError {
             operation: "read",
             key: self.key.clone(),
-            problem,
+            problem: Problem::Transient("the stream ended early".to_owned()),
             hint: None,
         }
     }

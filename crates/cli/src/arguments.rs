@@ -14,7 +14,8 @@ use crate::location::Location;
 #[command(name = "event-recovery", version, about, propagate_version = true)]
 #[command(
     after_help = "Exit codes: 0 complete; 1 could not run; 2 usage; 3 finished, but something \
-needs a look;\n130 interrupted. Data goes to stdout, everything for people to stderr."
+needs a look;\n130 interrupted; 141 whoever reads stdout went away before the end. Data goes to stdout, everything\n\
+for people to stderr."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -36,6 +37,22 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+impl Command {
+    /// What it prints on stdout, if anything.
+    pub(crate) fn data(&self) -> Option<&'static str> {
+        match self {
+            Self::Split(_) => Some("the events"),
+            Self::Completions { .. } => Some("the completions"),
+            Self::Sample(SampleArguments { json, .. }) => json.then_some("what was written"),
+            Self::Status(StatusArguments { json, .. }) => json.then_some("the report"),
+            Self::Run(RunArguments { output, .. }) => output.json.then_some("the report"),
+            Self::Start(StartArguments {
+                output, request, ..
+            }) => (output.json || request.dry_run).then_some("the report"),
+        }
+    }
 }
 
 /// Write a realistic backup to try things on, and the truth about it
@@ -219,15 +236,16 @@ pub(crate) struct OutputArguments {
 
 /// Start a recovery in a deployed stack
 ///
-/// Invokes the stack's planner, which queues one task per backup object. With --watch, follows the
-/// run to its end, with the exit codes of `run`.
+/// Has the stack's planner check the request and then plan the run, which queues one task per
+/// backup object, and follows it until that is done. With --watch, follows the run to its end, with the
+/// exit codes of `run`. The run goes on when this program is interrupted.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   event-recovery start --stack event-recovery --watch \\
       --org-id tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be --start 2024-04-01 --end 2024-04-03
 
-Exit codes: 0 complete, or started without --watch; 1 could not start; 2 usage; 3 finished, but
-something needs a look; 130 interrupted, while the run goes on.")]
+Exit codes: 0 complete, or started without --watch; 1 could not start, or refused; 2 usage; 3 finished,
+but something needs a look; 130 interrupted, while the run goes on.")]
 pub(crate) struct StartArguments {
     /// The name of the stack
     #[arg(long, value_name = "NAME")]
@@ -271,7 +289,8 @@ pub(crate) enum CompressionArgument {
 #[command(after_help = "Example:
   event-recovery status --destination recovered --execution-id my-run
 
-Exit codes: 0 complete; 1 could not read the run; 2 usage; 3 not complete, or something needs a look.")]
+Exit codes: 0 complete; 1 could not read the run, or the planner refused it; 2 usage; 3 not complete, or
+something needs a look.")]
 pub(crate) struct StatusArguments {
     /// The destination of the run: a folder or s3://BUCKET/PREFIX
     #[arg(long, value_name = "DIR|s3://...")]
@@ -292,14 +311,16 @@ pub(crate) struct StatusArguments {
 /// Split one backup object into lines, as a filter
 ///
 /// Reads one object, plain or compressed with gzip or zstd, and writes every event on a line of its
-/// own to stdout. Rejected fragments go to stderr as JSON lines with offset, length and reason.
+/// own to stdout. Rejected fragments, and events with a repeated `event_id`, are named on stderr as
+/// JSON lines with offset, length and reason.
 /// Memory does not depend on the object's size.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   event-recovery split object > events.ndjson
   cat object | event-recovery split | jq .event_type | sort | uniq -c
 
-Exit codes: 0 nothing was rejected; 1 could not read or write; 2 usage; 3 something was rejected.")]
+Exit codes: 0 nothing was rejected; 1 could not read or write; 2 usage; 3 something was named on stderr;
+141 whoever reads stdout went away before the end.")]
 pub(crate) struct SplitArguments {
     /// The object; `-` for stdin
     #[arg(value_name = "FILE", default_value = "-")]

@@ -1,6 +1,6 @@
 //! What a command says when it could not do its work.
 
-use std::fmt;
+use std::io;
 use std::process::ExitCode;
 
 use event_recovery_pipeline::{
@@ -8,17 +8,22 @@ use event_recovery_pipeline::{
     WorkError,
 };
 
+use crate::terminal::say;
+
 /// The exit codes besides 0, as the help texts state them.
 pub(crate) const COULD_NOT_RUN: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 pub(crate) const NEEDS_A_LOOK: u8 = 3;
-/// What shells report of a command that was interrupted: 128 and the number of the signal.
+/// What shells report of a command that was interrupted: 128 and the number of SIGINT.
 pub(crate) const INTERRUPTED: u8 = 130;
+/// What shells report of a command whose pipe to the next one broke: 128 and the number of SIGPIPE.
+pub(crate) const UNREAD: u8 = 141;
 
 /// One clear message, and what to do about it.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    message: String,
+    /// `None` where there is nothing that a person should be told.
+    message: Option<String>,
     hint: Option<String>,
     exit_code: u8,
 }
@@ -26,7 +31,7 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn could_not_run(message: impl Into<String>) -> Self {
         Self {
-            message: message.into(),
+            message: Some(message.into()),
             hint: None,
             exit_code: COULD_NOT_RUN,
         }
@@ -34,10 +39,23 @@ impl Failure {
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self {
-            message: message.into(),
+            message: Some(message.into()),
             hint: None,
             exit_code: USAGE,
         }
+    }
+
+    /// Data could not be written to stdout. Whoever has stopped reading knows that there was more.
+    pub(crate) fn of_stdout(what: &str, error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self {
+                message: None,
+                hint: None,
+                exit_code: UNREAD,
+            };
+        }
+        Self::could_not_run(format!("could not write {what} to stdout: {error}"))
+            .hint("let stdout be a file with room, or a pipe that is read to its end")
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -45,23 +63,24 @@ impl Failure {
         self
     }
 
-    fn hint_if_any(mut self, hint: Option<String>) -> Self {
+    pub(crate) fn hint_if_any(mut self, hint: Option<String>) -> Self {
         self.hint = hint;
         self
     }
 
-    pub(crate) fn exit_code(&self) -> ExitCode {
-        ExitCode::from(self.exit_code)
+    /// What a person is told, if anything.
+    pub(crate) fn text(&self) -> Option<String> {
+        let message = self.message.as_ref()?;
+        let hint = self.hint.iter().map(|hint| format!("\n  hint: {hint}"));
+        Some(format!("error: {message}{}", hint.collect::<String>()))
     }
-}
 
-impl fmt::Display for Failure {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "error: {}", self.message)?;
-        match &self.hint {
-            Some(hint) => write!(formatter, "\n  hint: {hint}"),
-            None => Ok(()),
+    /// Says what there is to say, and gives the exit code.
+    pub(crate) fn end(&self) -> ExitCode {
+        if let Some(text) = self.text() {
+            say(&text);
         }
+        ExitCode::from(self.exit_code)
     }
 }
 
@@ -87,7 +106,10 @@ impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Storage(error) => error.into(),
-            other => Self::could_not_run(other.to_string()),
+            other => {
+                let hint = other.hint();
+                Self::could_not_run(other.to_string()).hint_if_any(hint)
+            }
         }
     }
 }
@@ -100,23 +122,14 @@ impl From<PlanError> for Failure {
 
 impl From<AuditError> for Failure {
     fn from(error: AuditError) -> Self {
-        let hint = match &error {
-            AuditError::UnknownRun(_) => {
-                Some("the ids are the folders' names in `_recovery` at the destination".to_owned())
-            }
-            AuditError::Storage(error) | AuditError::Ledger(LedgerError::Storage(error)) => {
-                error.hint.clone()
-            }
-            _ => None,
-        };
-        Self::could_not_run(error.to_string()).hint_if_any(hint)
+        Self::could_not_run(error.to_string()).hint_if_any(error.hint())
     }
 }
 
 impl From<WorkError> for Failure {
     fn from(error: WorkError) -> Self {
         let hint = match &error {
-            WorkError::Ledger(LedgerError::Storage(error)) => error.hint.clone(),
+            WorkError::Ledger(error) => error.hint(),
             _ => None,
         };
         Self::could_not_run(error.to_string()).hint_if_any(hint)

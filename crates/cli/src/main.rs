@@ -3,6 +3,7 @@
 mod arguments;
 mod bytes;
 mod failure;
+mod follow;
 mod local_ledger;
 mod location;
 mod progress;
@@ -12,14 +13,18 @@ mod split;
 mod start;
 mod status;
 mod storage;
+mod streams;
 mod summary;
 mod terminal;
 
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 
 use crate::arguments::{Arguments, Command};
+use crate::failure::Failure;
 
 /// A writer of Parquet asks for large blocks and gives them back, page after page. The system's
 /// allocator has the kernel clear them each time, which is a sixth of all the work.
@@ -27,26 +32,49 @@ use crate::arguments::{Arguments, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let ended = match arguments.command {
-        Command::Sample(arguments) => sample::sample(&arguments),
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Start(arguments) => start::start(&arguments),
-        Command::Status(arguments) => status::status(&arguments),
-        Command::Split(arguments) => split::split(&arguments),
+    let ended = match Arguments::try_parse() {
+        Ok(arguments) => carry_out(&arguments.command),
+        Err(error) => explain(&error),
+    };
+    ended.unwrap_or_else(|failure| failure.end())
+}
+
+fn carry_out(command: &Command) -> Result<ExitCode, Failure> {
+    if let Some(what) = command.data() {
+        // Better before hours of work than after them.
+        streams::stdout().map_err(|error| Failure::of_stdout(what, &error))?;
+    }
+    match command {
+        Command::Sample(arguments) => sample::sample(arguments),
+        Command::Run(arguments) => run::run(arguments),
+        Command::Start(arguments) => start::start(arguments),
+        Command::Status(arguments) => status::status(arguments),
+        Command::Split(arguments) => split::split(arguments),
         Command::Completions { shell } => {
+            let mut completions = Vec::new();
             let mut command = Arguments::command();
-            clap_complete::generate(
-                shell,
-                &mut command,
-                "event-recovery",
-                &mut std::io::stdout(),
-            );
+            // Not to stdout: it panics where it can't write.
+            clap_complete::generate(*shell, &mut command, "event-recovery", &mut completions);
+            streams::print("the completions", &completions)?;
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Says what is wrong with the arguments, or prints the help or version that they ask for.
+fn explain(error: &clap::Error) -> Result<ExitCode, Failure> {
+    if error.use_stderr() {
+        // Whoever can't be told has the exit code.
+        let _ = error.print();
+        return Ok(ExitCode::from(failure::USAGE));
+    }
+    let what = match error.kind() {
+        ErrorKind::DisplayVersion => "the version",
+        _ => "the help",
     };
-    ended.unwrap_or_else(|failure| {
-        eprintln!("{}", terminal::printable(&failure.to_string()));
-        failure.exit_code()
-    })
+    // A terminal gets it in colour, and can't be full.
+    if !io::stdout().is_terminal() || error.print().is_err() {
+        streams::print(what, error.to_string().as_bytes())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -10,7 +10,7 @@ use event_recovery_pipeline::{Observer, PlanRecord, Receipt, State};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::bytes::{grouped, size};
-use crate::terminal::printable;
+use crate::terminal;
 
 /// How often a line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -67,7 +67,7 @@ impl Progress {
 
     /// Shows a line for people, above the bar if there is one.
     pub(crate) fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{}", printable(line)));
+        self.bar.suspend(|| terminal::say(line));
     }
 
     fn show(&self) {
@@ -83,7 +83,9 @@ impl Progress {
             *next_line = now + LINE_EVERY;
             let ended = grouped(self.objects_ended.load(Ordering::Relaxed));
             let planned = grouped(self.objects_planned.load(Ordering::Relaxed));
-            eprintln!("{ended} of {planned} objects, {read}, {events} events");
+            terminal::say(&format!(
+                "{ended} of {planned} objects, {read}, {events} events"
+            ));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::Utc;
 use event_recovery_pipeline::{
-    Ended, ExecutionId, PlanLimits, RequestLimits, ResolvedRequest, Run, Tolerance,
+    Ended, ExecutionId, Ledger, PlanLimits, RequestLimits, ResolvedRequest, Run, Tolerance,
     TransformLimits, inspect, preview,
 };
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ use crate::progress::Progress;
 use crate::status::{exit_code, print_json};
 use crate::storage::{Places, SourceAccess};
 use crate::summary;
+use crate::terminal::say;
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let tolerance = Tolerance::new(arguments.lead_secs, arguments.lag_secs)
@@ -95,9 +96,9 @@ impl Job<'_> {
         self.progress.finish();
         let plan = planned?;
         if self.arguments.output.json {
-            print_json(&plan)?;
+            print_json("the plan", &plan)?;
         } else if !self.arguments.output.quiet {
-            eprintln!("{}", summary::of_plan(&plan));
+            say(&summary::of_plan(&plan));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -125,24 +126,24 @@ impl Job<'_> {
         match ended? {
             Ended::Audited(report) => {
                 if self.arguments.output.json {
-                    print_json(&report)?;
+                    let key = Ledger::new(self.execution_id.clone()).report_key();
+                    let place = self.arguments.destination.place(&key);
+                    print_json("the report", &report).map_err(|failure| {
+                        failure.hint(format!("the run has ended, and its report is `{place}`"))
+                    })?;
                 }
                 if !self.arguments.output.quiet && !self.arguments.output.json {
-                    eprintln!(
-                        "{}",
-                        summary::of_report(&report, &self.arguments.destination)
-                    );
+                    say(&summary::of_report(&report, &self.arguments.destination));
                 }
                 Ok(exit_code(report.verdict))
             }
             Ended::Stopped => {
+                let resume = self.resume_command();
+                say(&format!("stopped; to go on with the run:\n  {resume}"));
                 if self.arguments.output.json {
-                    print_json(&inspect(&*held.storage, &self.execution_id, Utc::now()).await?)?;
+                    let report = inspect(&*held.storage, &self.execution_id, Utc::now()).await?;
+                    print_json("the report", &report)?;
                 }
-                eprintln!(
-                    "stopped; to go on with the run:\n  {}",
-                    self.resume_command()
-                );
                 Ok(ExitCode::from(INTERRUPTED))
             }
         }

@@ -1,6 +1,5 @@
 //! `event-recovery sample`.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use event_recovery_pipeline::HourPrefix;
@@ -10,6 +9,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::arguments::SampleArguments;
 use crate::bytes::{grouped, size};
 use crate::failure::Failure;
+use crate::status::print_json;
+use crate::terminal::say;
 
 pub(crate) fn sample(arguments: &SampleArguments) -> Result<ExitCode, Failure> {
     let start = HourPrefix::parse(&arguments.start).map_err(|_| {
@@ -50,26 +51,22 @@ pub(crate) fn sample(arguments: &SampleArguments) -> Result<ExitCode, Failure> {
         }
     })?;
     if arguments.json {
-        let json = serde_json::to_string_pretty(&summary)
-            .map_err(|error| Failure::could_not_run(error.to_string()))?;
-        writeln!(std::io::stdout(), "{json}").map_err(|error| {
-            Failure::could_not_run(format!("could not write to stdout: {error}"))
-        })?;
+        print_json("what was written", &summary)?;
     }
-    eprintln!(
+    say(&format!(
         "wrote {} objects with {} events ({}) to {}",
         grouped(summary.objects),
         grouped(summary.events),
         size(summary.bytes),
         arguments.directory.join("main_stream").display(),
-    );
-    eprintln!("the truth: {}", summary.expected.display());
+    ));
+    say(&format!("the truth: {}", summary.expected.display()));
     if summary.torn > 0 {
-        eprintln!(
+        say(&format!(
             "torn events: {}, listed in {}",
             summary.torn,
             summary.torn_list.display()
-        );
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,26 +7,25 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use event_recovery_aws::{Bucket, Deployment, InvocationError, s3_client};
 use event_recovery_pipeline::{
-    ExecutionId, Ledger, ListObjects as _, RecoveryRequest, Report, RequestLimits, Tolerance,
-    audit_record, read_record,
+    CheckedRequest, ExecutionId, Ledger, LedgerError, ListObjects, PlannerAnswer, PlannerPayload,
+    Records, RecoveryRequest, Report, RequestLimits, Tolerance, audit_record, read_record,
 };
-use serde_json::{Value, json};
 
 use crate::arguments::StartArguments;
 use crate::failure::{Failure, INTERRUPTED};
+use crate::follow::{
+    DeployedPlanner, FAILED_LOOKS_MAX, Pace, Planning, ReachPlanner as _, is_transient,
+};
 use crate::location::Location;
 use crate::progress::Progress;
 use crate::run::{new_execution_id, next_signal};
 use crate::status::{exit_code, print_json};
 use crate::storage::aws_session;
 use crate::summary;
+use crate::terminal::say;
 
 /// The output of the stack that names the planner.
 const PLANNER_OUTPUT: &str = "PlannerFunctionName";
-/// What a planner says that stopped because its time was up.
-const OUT_OF_TIME: &str = "OutOfTime";
-/// How often a planner is invoked that runs out of time.
-const INVOCATIONS_MAX: u32 = 100;
 /// How long to wait between two looks at a run.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// A look takes at most this part of the time.
@@ -37,64 +36,142 @@ pub(crate) fn start(arguments: &StartArguments) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::could_not_run(format!("could not start: {error}")))?;
-    runtime.block_on(invoke_and_watch(arguments))
+    runtime.block_on(invoke(arguments))
 }
 
-async fn invoke_and_watch(arguments: &StartArguments) -> Result<ExitCode, Failure> {
+async fn invoke(arguments: &StartArguments) -> Result<ExitCode, Failure> {
     let request = with_execution_id(arguments)?;
     let config = aws_session(&arguments.aws).await;
     let deployment = Deployment::new(&config, &arguments.stack);
-    let [planner] = deployment
+    let [function] = deployment
         .outputs([PLANNER_OUTPUT])
         .await
         .map_err(|error| {
             Failure::could_not_run(error.to_string())
                 .hint("`--stack` takes the name of the deployed stack, `--region` its region")
         })?;
-    let progress = Arc::new(Progress::new(arguments.output.quiet));
-    let answer = plan(&deployment, &planner, &request, &progress).await?;
     if arguments.request.dry_run {
-        print_json(&answer)?;
+        print_json(
+            "the plan",
+            &dry_run(&deployment, &function, &request).await?,
+        )?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (destination, execution_id) = place(&answer)?;
-    if !arguments.watch {
-        if arguments.output.json {
-            print_json(&answer)?;
-        } else if !arguments.output.quiet {
-            let (queued, planned) = (&answer["tasks_queued"], &answer["objects"]["planned"]);
-            progress.say(&format!(
-                "started `{execution_id}`: {queued} tasks queued of {planned} objects planned\n\
-                 to see how it stands:\n  event-recovery status --destination {destination} \
-                 --execution-id {execution_id}"
-            ));
-        }
-        return Ok(ExitCode::SUCCESS);
-    }
+    let planner = DeployedPlanner {
+        deployment: &deployment,
+        function: &function,
+    };
+    let checked = planner
+        .check(&request)
+        .await
+        .map_err(|error| Failure::could_not_run(error.to_string()))?;
+    let destination = destination(&checked)?;
     let Location::Bucket { name, prefix } = &destination else {
         return Err(Failure::could_not_run("the planner named no bucket"));
     };
-    let bucket = Bucket::new(s3_client(&config), name, prefix);
-    let planned = answer["objects"]["planned"].as_u64().unwrap_or(0);
+    let started = Started {
+        arguments,
+        bucket: Bucket::new(s3_client(&config), name, prefix),
+        execution_id: &checked.execution_id,
+        destination: &destination,
+        progress: Arc::new(Progress::new(arguments.output.quiet)),
+    };
     tokio::select! {
-        report = watch(&bucket, &execution_id, planned, &progress) => {
-            progress.finish();
-            let report = report?;
-            if arguments.output.json {
-                print_json(&report)?;
-            } else if !arguments.output.quiet {
-                eprintln!("{}", summary::of_report(&report, &destination));
-            }
-            Ok(exit_code(report.verdict))
+        ended = started.follow(&planner, &request, &checked) => {
+            started.progress.finish();
+            ended
         }
         _ = next_signal() => {
-            progress.finish();
-            eprintln!(
-                "no longer watching; the run goes on. To see how it stands:\n  \
-                 event-recovery status --destination {destination} --execution-id {execution_id}"
-            );
+            started.progress.finish();
+            say(&format!(
+                "no longer watching; the run goes on; {}",
+                started.how_to_look()
+            ));
             Ok(ExitCode::from(INTERRUPTED))
         }
+    }
+}
+
+/// Asks once, since every time the whole range is listed, and waits for the answer.
+async fn dry_run(
+    deployment: &Deployment,
+    function: &str,
+    request: &RecoveryRequest,
+) -> Result<PlannerAnswer, Failure> {
+    let check = false;
+    let payload = PlannerPayload { check, request };
+    let answer = deployment.invoke_once(function, &payload).await;
+    answer.map_err(|error| {
+        let failure = Failure::could_not_run(error.to_string());
+        match error {
+            InvocationError::Unanswered { .. } => failure.hint(
+                "if it was cut off after minutes of silence, by a NAT gateway for instance, ask for a shorter range",
+            ),
+            _ => failure,
+        }
+    })
+}
+
+/// A run that is started.
+struct Started<'a> {
+    arguments: &'a StartArguments,
+    bucket: Bucket,
+    execution_id: &'a ExecutionId,
+    destination: &'a Location,
+    progress: Arc<Progress>,
+}
+
+impl Started<'_> {
+    /// Has the run planned, and watches it if that is asked for.
+    async fn follow(
+        &self,
+        planner: &DeployedPlanner<'_>,
+        request: &RecoveryRequest,
+        checked: &CheckedRequest,
+    ) -> Result<ExitCode, Failure> {
+        let output = &self.arguments.output;
+        let say = |line: &str| {
+            if !output.quiet {
+                self.progress.say(line);
+            }
+        };
+        let planning = Planning {
+            planner,
+            records: &self.bucket,
+            request,
+            checked,
+            pace: Pace::default(),
+            say: &say,
+        };
+        let answer = planning.follow().await?;
+        let planned = answer.objects.planned;
+        if self.arguments.watch {
+            let report = watch(&self.bucket, self.execution_id, planned, &self.progress).await?;
+            self.progress.finish();
+            if output.json {
+                print_json("the report", &report)?;
+            } else if !output.quiet {
+                say(&summary::of_report(&report, self.destination));
+            }
+            return Ok(exit_code(report.verdict));
+        }
+        if output.json {
+            print_json("the planner's answer", &answer)?;
+        } else {
+            let (id, queued) = (self.execution_id, answer.tasks_queued);
+            say(&format!(
+                "started `{id}`: {queued} tasks queued of {planned} objects planned\n{}",
+                self.how_to_look()
+            ));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn how_to_look(&self) -> String {
+        format!(
+            "to see how it stands:\n  event-recovery status --destination {} --execution-id {}",
+            self.destination, self.execution_id
+        )
     }
 }
 
@@ -116,46 +193,13 @@ fn with_execution_id(arguments: &StartArguments) -> Result<RecoveryRequest, Fail
     })
 }
 
-/// Invokes the planner until its plan is complete.
-async fn plan(
-    deployment: &Deployment,
-    planner: &str,
-    request: &RecoveryRequest,
-    progress: &Progress,
-) -> Result<Value, Failure> {
-    let payload = json!(request);
-    let mut tasks_queued = 0;
-    for _ in 0..INVOCATIONS_MAX {
-        match deployment.invoke(planner, &payload).await {
-            Ok(mut answer) => {
-                tasks_queued += answer["tasks_queued"].as_u64().unwrap_or(0);
-                answer["tasks_queued"] = json!(tasks_queued);
-                return Ok(answer);
-            }
-            Err(InvocationError::Function { kind, message }) if kind == OUT_OF_TIME => {
-                progress.say(&format!("planning goes on: {message}"));
-            }
-            Err(error) => return Err(Failure::could_not_run(error.to_string())),
-        }
-    }
-    Err(Failure::could_not_run(format!(
-        "the plan is not complete after {INVOCATIONS_MAX} invocations of the planner"
-    ))
-    .hint("split the range"))
-}
-
-/// Where the planner says that the run's ledger lies.
-fn place(answer: &Value) -> Result<(Location, ExecutionId), Failure> {
-    let unreadable = || Failure::could_not_run("the planner's answer names no run");
-    let execution_id = answer["execution_id"].as_str().ok_or_else(unreadable)?;
-    let execution_id = ExecutionId::parse(execution_id)?;
-    let folder = Ledger::new(execution_id.clone()).folder();
-    let ledger = answer["ledger"].as_str().ok_or_else(unreadable)?;
-    let destination = ledger
-        .strip_suffix(&format!("{folder}/"))
-        .ok_or_else(unreadable)?;
-    let location = destination.parse().map_err(|_| unreadable())?;
-    Ok((location, execution_id))
+/// Where the planner says that the run will lie.
+fn destination(checked: &CheckedRequest) -> Result<Location, Failure> {
+    let folder = Ledger::new(checked.execution_id.clone()).folder();
+    let destination = checked.places.ledger.strip_suffix(&format!("{folder}/"));
+    destination
+        .and_then(|destination| destination.parse().ok())
+        .ok_or_else(|| Failure::could_not_run("the planner's answer names no run"))
 }
 
 /// Waits for the report of the run.
@@ -165,27 +209,51 @@ async fn watch(
     planned: u64,
     progress: &Progress,
 ) -> Result<Report, Failure> {
-    let ledger = Ledger::new(execution_id.clone());
+    let mut failed_looks = 0;
     loop {
         let began = Instant::now();
-        let audit = audit_record(bucket, &ledger).await?;
-        if audit.is_some_and(|(record, _)| record.ended)
-            && let Some((report, _)) = read_record::<Report>(bucket, &ledger.report_key()).await?
-        {
-            return Ok(report);
-        }
-        let mut receipts = 0;
-        let mut next = None;
-        loop {
-            let prefix = ledger.receipts_prefix();
-            let page = bucket.list_page(&prefix, next.as_deref()).await?;
-            receipts += page.objects.len() as u64;
-            next = page.next;
-            if next.is_none() {
-                break;
+        match look(bucket, execution_id).await {
+            Ok(Look::Ended(report)) => return Ok(*report),
+            Ok(Look::GoesOn { receipts }) => {
+                failed_looks = 0;
+                progress.set(receipts, planned);
             }
+            // The run goes on, whatever becomes of the connection to its ledger.
+            Err(error) if is_transient(&error) && failed_looks < FAILED_LOOKS_MAX => {
+                failed_looks += 1;
+            }
+            Err(error) => return Err(error.into()),
         }
-        progress.set(receipts, planned);
         tokio::time::sleep(LOOK_EVERY.max(began.elapsed() * LOOK_SHARE)).await;
+    }
+}
+
+/// How a run stands.
+enum Look {
+    Ended(Box<Report>),
+    GoesOn { receipts: u64 },
+}
+
+async fn look(
+    storage: &(impl Records + ListObjects),
+    execution_id: &ExecutionId,
+) -> Result<Look, LedgerError> {
+    let ledger = Ledger::new(execution_id.clone());
+    let audit = audit_record(storage, &ledger).await?;
+    if audit.is_some_and(|(record, _)| record.ended)
+        && let Some((report, _)) = read_record::<Report>(storage, &ledger.report_key()).await?
+    {
+        return Ok(Look::Ended(Box::new(report)));
+    }
+    let (mut receipts, mut next) = (0, None);
+    loop {
+        let page = storage
+            .list_page(&ledger.receipts_prefix(), next.as_deref())
+            .await?;
+        receipts += page.objects.len() as u64;
+        next = page.next;
+        if next.is_none() {
+            return Ok(Look::GoesOn { receipts });
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! `event-recovery status`.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use chrono::Utc;
@@ -11,7 +10,9 @@ use event_recovery_pipeline::{
 use crate::arguments::StatusArguments;
 use crate::failure::{Failure, NEEDS_A_LOOK};
 use crate::storage::Recovered;
+use crate::streams;
 use crate::summary;
+use crate::terminal::say;
 
 pub(crate) fn status(arguments: &StatusArguments) -> Result<ExitCode, Failure> {
     let execution_id = ExecutionId::parse(&arguments.execution_id)?;
@@ -26,9 +27,9 @@ pub(crate) fn status(arguments: &StatusArguments) -> Result<ExitCode, Failure> {
         }
     })?;
     if arguments.json {
-        print_json(&report)?;
+        print_json("the report", &report)?;
     } else {
-        eprintln!("{}", summary::of_report(&report, &arguments.destination));
+        say(&summary::of_report(&report, &arguments.destination));
     }
     Ok(exit_code(report.verdict))
 }
@@ -44,11 +45,12 @@ async fn look(
     }
 }
 
-pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let failure =
-        |detail: String| Failure::could_not_run(format!("could not write to stdout: {detail}"));
-    let json = serde_json::to_string_pretty(value).map_err(|error| failure(error.to_string()))?;
-    writeln!(std::io::stdout(), "{json}").map_err(|error| failure(error.to_string()))
+/// Prints the value on stdout; `what` it is, for the message if it can't be.
+pub(crate) fn print_json(what: &str, value: &impl serde::Serialize) -> Result<(), Failure> {
+    let mut json = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::could_not_run(format!("could not write {what}: {error}")))?;
+    json.push('\n');
+    streams::print(what, json.as_bytes())
 }
 
 pub(crate) fn exit_code(verdict: Verdict) -> ExitCode {

@@ -6,7 +6,6 @@ use event_recovery_pipeline::{Ledger, PlanRecord, Report};
 
 use crate::bytes::{grouped, size};
 use crate::location::Location;
-use crate::terminal::printable;
 
 /// Most unrecovered objects that the summary names; the report names more.
 const UNRECOVERED_SHOWN_MAX: usize = 5;
@@ -71,6 +70,12 @@ pub(crate) fn of_report(report: &Report, destination: &Location) -> String {
                 .map(|hint| format!("            hint: {hint}")),
         );
     }
+    if report.unverifiable_records > 0 {
+        lines.push(format!(
+            "  note      {} records are of an earlier version, without a digest: a change to them can't be seen",
+            grouped(report.unverifiable_records)
+        ));
+    }
     let files = format!(
         "({} files, {})",
         grouped(report.output.files),
@@ -85,7 +90,7 @@ pub(crate) fn of_report(report: &Report, destination: &Location) -> String {
         lines.push(format!("  rejected  {}", place(&ledger.rejected_prefix())));
     }
     lines.push(format!("  report    {}", place(&ledger.report_key())));
-    printable(&lines.join("\n"))
+    lines.join("\n")
 }
 
 /// The plan of a dry run.

@@ -1,8 +1,18 @@
-//! Text that a terminal may be shown.
+//! What people are told, on stderr.
+
+use std::io::{self, Write as _};
+
+/// Says the text and ends the line. What is said is no part of the result: where stderr is full,
+/// closed or gone, the exit code tells what it would have told.
+pub(crate) fn say(text: &str) {
+    let mut line = printable(text);
+    line.push('\n');
+    let _ = io::stderr().lock().write_all(line.as_bytes());
+}
 
 /// The text with control characters but line breaks written out, since names of objects may hold
 /// any, and a terminal obeys some.
-pub(crate) fn printable(text: &str) -> String {
+fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() && c != '\n' {

@@ -109,6 +109,10 @@ enum FieldBuilder {
 }
 
 impl ColumnBuilders {
+    /// What stays allocated between batches for the text of all columns; what an extreme event needed
+    /// is given back.
+    const BYTES_KEPT_MAX: usize = 8 * 1024 * 1024;
+
     pub(crate) fn new() -> Self {
         Self {
             schema: batch_schema(),
@@ -167,8 +171,9 @@ impl ColumnBuilders {
         let batch = RecordBatch::try_new(self.schema.clone(), arrays)?;
         let written = write(&batch);
         drop(batch);
+        let mut room = Self::BYTES_KEPT_MAX;
         for (array, builder) in texts {
-            builder.take_back(array);
+            room -= builder.take_back(array, room);
         }
         written
     }
@@ -184,7 +189,7 @@ struct TextBuilder {
 }
 
 impl TextBuilder {
-    /// What stays allocated between batches; what an extreme event needed is given back.
+    /// The same for one column.
     const BYTES_KEPT_MAX: usize = 4 * 1024 * 1024;
 
     fn new() -> Self {
@@ -212,10 +217,11 @@ impl TextBuilder {
         Ok(Arc::new(array))
     }
 
-    /// Takes the memory back, unless somebody still holds the array.
-    fn take_back(&mut self, array: Arc<BinaryArray>) {
+    /// Takes the memory back, unless somebody still holds the array, and as far as there is room for
+    /// it. Returns the bytes that are kept.
+    fn take_back(&mut self, array: Arc<BinaryArray>, room: usize) -> usize {
         let Ok(array) = Arc::try_unwrap(array) else {
-            return;
+            return 0;
         };
         let (offsets, bytes, _) = array.into_parts();
         self.offsets = offsets
@@ -226,6 +232,37 @@ impl TextBuilder {
         self.bytes = bytes.into_vec().unwrap_or_default();
         self.offsets.clear();
         self.bytes.clear();
-        self.bytes.shrink_to(Self::BYTES_KEPT_MAX);
+        self.bytes.shrink_to(Self::BYTES_KEPT_MAX.min(room));
+        self.bytes.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::EnvelopeScratch;
+
+    #[test]
+    fn what_an_extreme_event_needed_is_given_back() {
+        let text = "x".repeat(3 * 1024 * 1024);
+        let fields = Field::ALL.map(|field| format!("\"{}\":\"{text}\"", field.name()));
+        let event = format!("{{{}}}", fields.join(","));
+        let mut scratch = EnvelopeScratch::default();
+        let mut columns = ColumnBuilders::new();
+        for _ in 0..3 {
+            let envelope = Envelope::read(event.as_bytes(), &mut scratch);
+            columns.append(&Row::of(&envelope), Some(&text));
+            columns.write_batch(|_| Ok(())).unwrap();
+            let texts = columns.fields.iter().filter_map(|builder| match builder {
+                FieldBuilder::Text(builder) => Some(builder),
+                FieldBuilder::Integer(_) => None,
+            });
+            let kept: usize = texts
+                .chain([&columns.extra_fields])
+                .map(|builder| builder.bytes.capacity())
+                .sum();
+            let bounds = text.len()..=ColumnBuilders::BYTES_KEPT_MAX;
+            assert!(bounds.contains(&kept), "{kept}");
+        }
     }
 }

@@ -1,32 +1,14 @@
 //! Decoding of a backup object: plain, gzip or zstd, told apart by its first bytes.
 
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
 
+use crate::decode_input::Input;
+use crate::source_compression::{SourceCompression, foreign_tail};
 use crate::source_magic::{MAGIC_BYTES_MAX, Magic};
-
-/// The compression of a backup object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SourceCompression {
-    /// The object is the events themselves.
-    None,
-    /// One or more gzip members (RFC 1952).
-    Gzip,
-    /// One or more zstd frames (RFC 8878), skippable ones too.
-    Zstd,
-}
-
-impl fmt::Display for SourceCompression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "plain",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-        })
-    }
-}
+use crate::zstd_frames::ZstdFrames;
 
 /// Bounds on what decoding may produce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,21 +121,18 @@ pub fn decode_reader<R: Read>(
     reader: R,
     limits: DecodeLimits,
 ) -> Result<DecodedReader<R>, DecodeError> {
-    let mut source = SourceReader(reader);
-    let mut head = Vec::with_capacity(MAGIC_BYTES_MAX);
-    source
-        .by_ref()
-        .take(MAGIC_BYTES_MAX as u64)
-        .read_to_end(&mut head)?;
-    let magic = Magic::of(&head);
-    let input = BufReader::with_capacity(INPUT_BYTES, Cursor::new(head).chain(source));
+    let mut input = Input::new(SourceReader(reader));
+    let magic = Magic::of(input.peek(MAGIC_BYTES_MAX)?);
     let (compression, decoder) = match magic {
         Magic::Plain => (SourceCompression::None, Decoder::Plain(input)),
         Magic::Gzip => (
             SourceCompression::Gzip,
             Decoder::Gzip(Some(Box::new(GzDecoder::new(input)))),
         ),
-        Magic::Zstd => (SourceCompression::Zstd, Decoder::Zstd(open_zstd(input)?)),
+        Magic::Zstd => (
+            SourceCompression::Zstd,
+            Decoder::Zstd(ZstdFrames::new(input)?),
+        ),
         Magic::Unsupported(format) => return Err(DecodeError::Unsupported { format }),
     };
     Ok(DecodedReader {
@@ -259,12 +238,6 @@ impl<R: Read> fmt::Debug for DecodedReader<R> {
     }
 }
 
-const INPUT_BYTES: usize = 64 * 1024;
-
-/// The largest window that a zstd decoder must support without being told to (`zstd --help`,
-/// `--long`): 2^27 bytes.
-const ZSTD_WINDOW_LOG_MAX: u32 = 27;
-
 /// libzstd's name of the error for a window above the limit; it is not corruption.
 const ZSTD_WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
 
@@ -274,13 +247,13 @@ enum State {
     Failed,
 }
 
-type Input<R> = BufReader<Chain<Cursor<Vec<u8>>, SourceReader<R>>>;
+type ObjectInput<R> = Input<SourceReader<R>>;
 
 enum Decoder<R: Read> {
-    Plain(Input<R>),
+    Plain(ObjectInput<R>),
     /// `None` only while one member's decoder makes way for the next one's.
-    Gzip(Option<Box<GzDecoder<Input<R>>>>),
-    Zstd(zstd::Decoder<'static, Input<R>>),
+    Gzip(Option<Box<GzDecoder<ObjectInput<R>>>>),
+    Zstd(ZstdFrames<SourceReader<R>>),
 }
 
 impl<R: Read> Decoder<R> {
@@ -293,16 +266,10 @@ impl<R: Read> Decoder<R> {
     }
 }
 
-fn open_zstd<R: Read>(input: Input<R>) -> io::Result<zstd::Decoder<'static, Input<R>>> {
-    let mut decoder = zstd::Decoder::with_buffer(input)?;
-    decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-    Ok(decoder)
-}
-
 /// Reads member after member. flate2's own reader of several members takes zero padding, which
 /// `gunzip` ignores and some tools write, for a broken header; here it ends the object.
-fn read_gzip<R: BufRead>(
-    current: &mut Option<Box<GzDecoder<R>>>,
+fn read_gzip<R: Read>(
+    current: &mut Option<Box<GzDecoder<Input<R>>>>,
     buffer: &mut [u8],
 ) -> io::Result<usize> {
     while let Some(member) = current {
@@ -311,16 +278,18 @@ fn read_gzip<R: BufRead>(
             return Ok(read_bytes);
         }
         let input = member.get_mut();
-        match input.fill_buf()?.first() {
-            None => return Ok(0),
-            Some(0) => {
+        match input.peek(2)? {
+            [] => return Ok(0),
+            [0, ..] => {
                 skip_zero_padding(input)?;
                 return Ok(0);
             }
-            Some(_) => {
+            // A member, or the first byte of one that is cut off.
+            [0x1F] | [0x1F, 0x8B] => {
                 let ended = current.take();
                 *current = ended.map(|member| Box::new(GzDecoder::new(member.into_inner())));
             }
+            _ => return Err(foreign_tail(SourceCompression::Gzip)),
         }
     }
     Ok(0)

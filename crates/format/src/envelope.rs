@@ -113,6 +113,7 @@ pub struct Envelope<'a> {
     member_starts: &'a [u32],
     /// Every member is one of the nine fields, and each comes once.
     only_fields: bool,
+    repeats_event_id: bool,
     /// The splitter has seen that the event is UTF-8.
     is_text: bool,
 }
@@ -158,19 +159,24 @@ impl<'a> Envelope<'a> {
         scratch.clear();
         let mut fields = [None; Field::ALL.len()];
         let mut only_fields = true;
+        let mut repeats_event_id = false;
         for (start, member) in members {
             scratch.member_starts.push(start as u32);
-            let earlier = match Field::from_key(member.key) {
-                Some(field) => fields[field as usize].replace(member.value),
-                None => Some(member.value),
+            let Some(field) = Field::from_key(member.key) else {
+                only_fields = false;
+                continue;
             };
-            only_fields &= earlier.is_none();
+            if fields[field as usize].replace(member.value).is_some() {
+                only_fields = false;
+                repeats_event_id |= field == Field::EventId;
+            }
         }
         Self {
             event,
             fields,
             member_starts: &scratch.member_starts,
             only_fields,
+            repeats_event_id,
             is_text: false,
         }
     }
@@ -238,6 +244,12 @@ impl<'a> Envelope<'a> {
     /// `data` as it is written.
     pub fn data(&self) -> Option<&'a [u8]> {
         self.raw(Field::Data)
+    }
+
+    /// Whether `event_id` comes more than once: the event may be two, joined by a damaged byte
+    /// between them.
+    pub fn repeats_event_id(&self) -> bool {
+        self.repeats_event_id
     }
 
     /// Every top-level member in order, repeated ones too.
@@ -321,6 +333,23 @@ mod tests {
             let mut scratch = EnvelopeScratch::default();
             let envelope = Envelope::read(event.as_bytes(), &mut scratch);
             assert_eq!(envelope.event_id().as_deref(), expected, "{event}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_event_id_is_noticed_however_it_is_spelled() {
+        for (event, is_repeated) in [
+            (r#"{"event_id":"a","event_id":"b"}"#, true),
+            (r#"{"event_id":"a","event_id":"a"}"#, true),
+            (r#"{"event_id":"a","x":1,"\u0065vent_id":null}"#, true),
+            (r#"{"event_id":"a","data":{"event_id":"b"}}"#, false),
+            (r#"{"event_id":"a","cid":"1","cid":"2"}"#, false),
+            (r#"{"event_id":"a","event_ID":"b"}"#, false),
+            ("{}", false),
+        ] {
+            let mut scratch = EnvelopeScratch::default();
+            let envelope = Envelope::read(event.as_bytes(), &mut scratch);
+            assert_eq!(envelope.repeats_event_id(), is_repeated, "{event}");
         }
     }
 

@@ -19,8 +19,12 @@ pub const EVENT_BYTES_MAX: usize = 512 * 1024 * 1024;
 ///
 /// ## Memory
 ///
-/// NDJSON holds the encoder's window, a few megabytes at most, and leaves buffering to the sink. Parquet holds a batch of
-/// up to 4 MiB of events, or one larger event, and up to 32 MiB of encoded pages.
+/// NDJSON holds the encoder's window, a few megabytes at most. Parquet holds a batch of up to 4 MiB of
+/// events, or one larger event, and up to 32 MiB of encoded pages.
+///
+/// ## Small writes
+///
+/// NDJSON without compression hands every event to the sink as it comes: the sink should buffer.
 pub struct EventWriter<W: Write + Send>(Inner<W>);
 
 enum Inner<W: Write + Send> {

@@ -5,7 +5,8 @@
 //! - [`Envelope`] finds the nine documented fields of one event, and every other one, in one pass
 //!   over its bytes and without parsing what is inside the values. [`arrival`] says when the event
 //!   arrived, [`EnvelopeRule`] whether a JSON object is an event of this backup at all.
-//! - [`EventWriter`] writes events as NDJSON (the exact bytes) or Parquet (every value, in columns).
+//! - [`EventWriter`] writes events as NDJSON (the exact bytes) or Parquet (every value, in columns);
+//!   [`count_rows`] counts those of a file.
 //!
 //! The library is synchronous and knows no cloud: readers and writers are [`std::io`]'s. Finding
 //! where an event begins and ends in the decoded bytes is the splitter's work, and an
@@ -38,6 +39,7 @@
 
 mod columns;
 mod decode;
+mod decode_input;
 mod envelope;
 mod event_writer;
 mod extra_fields;
@@ -47,16 +49,19 @@ mod members;
 mod ndjson;
 mod output_format;
 mod parquet;
+mod row_count;
 mod rule;
+mod source_compression;
 mod source_magic;
+mod zstd_frames;
 
-pub use crate::decode::{
-    DecodeError, DecodeLimits, DecodedReader, SourceCompression, decode_reader,
-};
+pub use crate::decode::{DecodeError, DecodeLimits, DecodedReader, decode_reader};
 pub use crate::envelope::{Envelope, EnvelopeScratch, Field};
 pub use crate::event_writer::{EVENT_BYTES_MAX, EventWriter};
 pub use crate::instant::arrival;
 pub use crate::json_string::{decode_string, integer};
 pub use crate::members::Member;
 pub use crate::output_format::{NdjsonCompression, OutputFormat, ParquetCompression};
+pub use crate::row_count::count_rows;
 pub use crate::rule::EnvelopeRule;
+pub use crate::source_compression::SourceCompression;

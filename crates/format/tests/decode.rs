@@ -202,6 +202,38 @@ fn damaged_objects_are_corrupt() {
 }
 
 #[test]
+fn something_else_after_the_data_is_said_the_same_whatever_its_length() {
+    for (name, object) in [("gzip", gzip(TEXT)), ("zstd", zstd(TEXT))] {
+        let decoded_bytes = TEXT.len();
+        let expected = format!(
+            "{name} data are corrupt after {decoded_bytes} decoded bytes: what follows is not {name}"
+        );
+        let foreign = b"{\"event_id\":\"3\"}\n";
+        for tail in [
+            &foreign.repeat(4000)[..],
+            b"x",
+            b"\xFF\xFF",
+            // The first bytes of a mark, and then something else.
+            b"\x1F\x00",
+            b"\x28\xB5\x2F\x00",
+            b"\x50\x2A\x4D",
+        ] {
+            for length in [1, 2, 3, 4, 5, 8, 9, 10, 17, 18, 19, 1000, usize::MAX] {
+                let tail = &tail[..tail.len().min(length)];
+                // As much as there is could be a mark that is cut off.
+                let is_mark = [&b"\x1F\x8B"[..], b"\x28\xB5\x2F\xFD", b"\x50\x2A\x4D\x18"]
+                    .iter()
+                    .any(|mark| mark.starts_with(tail));
+                if !is_mark {
+                    let error = decode(&[&object[..], tail].concat()).unwrap_err();
+                    assert_eq!(error.to_string(), expected, "{name}, {} bytes", tail.len());
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_flipped_bit_never_changes_what_comes_out_unnoticed() {
     for (name, object) in [("gzip", gzip(TEXT)), ("zstd", zstd(TEXT))] {
         for bit in 32..object.len() * 8 {

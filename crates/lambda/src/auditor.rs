@@ -7,8 +7,8 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use chrono::Utc;
 use event_recovery_aws::{Topic, TopicError};
 use event_recovery_pipeline::{
-    AUDIT_CALL_VERSION, AuditCall, AuditError, Audited, Destination, Ledger, LedgerError, Report,
-    Verdict, audit_when_finished, claim_call, end_call, is_ended, release_call,
+    AUDIT_CALL_VERSION, AuditCall, AuditError, Audited, Destination, Ledger, LedgerError, Refusal,
+    Report, Verdict, audit_when_finished, claim_call, end_call, is_ended, release_call,
 };
 use lambda_runtime::{Error, LambdaEvent, tracing};
 use serde_json::{Value, json};
@@ -91,6 +91,32 @@ impl AuditorFunction {
         })
     }
 
+    /// A function that reaches this, with the other settings as they are.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the settings.
+    pub fn with(
+        destination: Arc<dyn Destination>,
+        messages: Arc<dyn HideMessage>,
+        people: Arc<dyn Notify>,
+        mut settings: Settings,
+    ) -> Result<Self, SettingsError> {
+        let place = settings.destination();
+        let look_secs = settings.number_u32("AUDIT_MIN_VISIBILITY_SECS", 15, (1, LOOK_SECS_MAX));
+        let stack = settings.optional("STACK_NAME").unwrap_or_default();
+        let all = (|| Some((place?, look_secs?)))();
+        let (place, look_secs) = settings.checked(all)?;
+        Ok(Self {
+            destination,
+            messages,
+            people,
+            place,
+            look_secs,
+            stack,
+        })
+    }
+
     /// Looks at the run of each call. A call stays in the queue until its run is audited.
     ///
     /// # Errors
@@ -166,6 +192,7 @@ impl AuditorFunction {
         let told = match ended {
             Ok(Audited::Finished { report, is_overdue }) => self.tell(&report, is_overdue).await,
             Ok(Audited::Waiting { .. }) => return Ok(false),
+            Err(AuditError::Refused { refusal, .. }) => self.tell_refusal(call, &refusal).await,
             Err(error) => self.tell_failure(call, &error).await,
         };
         if told.is_err() {
@@ -225,6 +252,26 @@ impl AuditorFunction {
             )
             .metric("RunsOverdue", Unit::Count, counted(is_overdue))
             .metric("RunDurationSecs", Unit::Seconds, duration_secs)
+            .write(&self.stack);
+        Ok(())
+    }
+
+    /// A run that the planner refused has no verdict: nothing was promised that could be missing.
+    async fn tell_refusal(&self, call: &AuditCall, refusal: &Refusal) -> Result<(), Failure> {
+        let ledger = Ledger::new(call.execution_id.clone());
+        let message = json!({
+            "kind": "refused",
+            "execution_id": call.execution_id,
+            "message": refusal.message,
+            "hint": refusal.hint,
+            "ledger": self.place.place(&format!("{}/", ledger.folder())),
+        });
+        let subject = format!("event-recovery refused: {}", call.execution_id);
+        self.people.notify(&subject, &pretty(&message)).await?;
+        LogLine::new("run refused")
+            .field("execution_id", call.execution_id.as_str())
+            .field("error", refusal.message.as_str())
+            .metric("RunsRefused", Unit::Count, 1)
             .write(&self.stack);
         Ok(())
     }

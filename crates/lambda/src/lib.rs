@@ -15,6 +15,6 @@ mod worker;
 
 pub use auditor::{AuditorFunction, Notify};
 pub use messages::HideMessage;
-pub use planner::PlannerFunction;
+pub use planner::{PlannerFunction, PlannerReach, PlannerReply};
 pub use settings::{Settings, SettingsError};
 pub use worker::WorkerFunction;

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use chrono::{DateTime, Utc};
 use event_recovery_pipeline::{
-    AuditCaller, CallAuditor, ExecutionId, Ledger, ListObjects, OrgId, PlanError, PlanRecord,
-    Planned, Planner, Records, RecoveryRequest, Resolution, SendTasks, Unobserved, preview,
-    scheduled_execution_id,
+    AuditCaller, CallAuditor, CheckedRequest, ExecutionId, Ledger, ListObjects, OrgId, PlanError,
+    Planned, Planner, PlannerAnswer, PlannerPayload, Records, RecoveryRequest, RequestError,
+    Resolution, RunPlaces, SendTasks, Unobserved, check_request, preview, scheduled_execution_id,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::clients::Clients;
 use crate::metrics::{LogLine, Unit};
@@ -21,14 +22,33 @@ const RESERVE: Duration = Duration::from_secs(60);
 
 /// The planner.
 pub struct PlannerFunction {
-    source: Arc<dyn ListObjects>,
-    ledger: Arc<dyn Records>,
-    queue: Arc<dyn SendTasks>,
-    auditor: Arc<dyn CallAuditor>,
+    reaches: PlannerReach,
     org_id: OrgId,
     destination: DestinationSettings,
     settings: PlannerSettings,
     stack: String,
+}
+
+/// What a planner reaches.
+pub struct PlannerReach {
+    /// The backup.
+    pub source: Arc<dyn ListObjects>,
+    /// The ledger in the destination.
+    pub ledger: Arc<dyn Records>,
+    /// Where tasks go.
+    pub queue: Arc<dyn SendTasks>,
+    /// Whom to call to audit a run.
+    pub auditor: Arc<dyn CallAuditor>,
+}
+
+/// What the planner answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum PlannerReply {
+    /// To a check.
+    Checked(Box<CheckedRequest>),
+    /// To a request, a dry run or a schedule.
+    Planned(Box<PlannerAnswer>),
 }
 
 /// What one event asks for.
@@ -48,44 +68,77 @@ impl PlannerFunction {
         let org_id = settings.org_id();
         let source = settings.source(org_id.as_ref());
         let destination = settings.destination();
-        let planner = settings.planner();
         let tasks = settings.required("TASK_QUEUE_URL");
         let audits = settings.required("AUDIT_QUEUE_URL");
+        let planner = settings.planner();
         let stack = settings.optional("STACK_NAME").unwrap_or_default();
-        let all = (|| Some((org_id?, source?, destination?, planner?, tasks?, audits?)))();
-        let (org_id, source, destination, planner, tasks, audits) = settings.checked(all)?;
+        let all = (|| Some((org_id?, source?, destination?, tasks?, audits?, planner?)))();
+        let (org_id, source, destination, tasks, audits, settings) = settings.checked(all)?;
         let clients = Clients::new().await;
         Ok(Self {
-            source: Arc::new(clients.source(&source).await),
-            ledger: Arc::new(clients.destination(&destination)),
-            queue: Arc::new(clients.queue(tasks)),
-            auditor: Arc::new(clients.queue(audits)),
+            reaches: PlannerReach {
+                source: Arc::new(clients.source(&source).await),
+                ledger: Arc::new(clients.destination(&destination)),
+                queue: Arc::new(clients.queue(tasks)),
+                auditor: Arc::new(clients.queue(audits)),
+            },
             org_id,
             destination,
-            settings: planner,
+            settings,
             stack,
         })
     }
 
-    /// Plans what the event asks for.
+    /// A function that reaches this, with the other settings as they are.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the settings.
+    pub fn with(reaches: PlannerReach, mut settings: Settings) -> Result<Self, SettingsError> {
+        let org_id = settings.org_id();
+        let destination = settings.destination();
+        let planner = settings.planner();
+        let stack = settings.optional("STACK_NAME").unwrap_or_default();
+        let all = (|| Some((org_id?, destination?, planner?)))();
+        let (org_id, destination, settings) = settings.checked(all)?;
+        Ok(Self {
+            reaches,
+            org_id,
+            destination,
+            settings,
+            stack,
+        })
+    }
+
+    /// Plans what the event asks for, or only checks whether it would.
     ///
     /// # Errors
     ///
     /// A request that is refused, or a plan that could not be completed; the same invocation again
     /// goes on with it.
-    pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
+    pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<PlannerReply, Diagnostic> {
         let began = Instant::now();
-        let (payload, context) = event.into_parts();
+        let (mut payload, context) = event.into_parts();
         let left = context
             .deadline()
             .duration_since(SystemTime::now())
             .unwrap_or_default();
         let until = began + left.saturating_sub(RESERVE);
         let now = Utc::now();
+        let is_check = PlannerPayload::take_check(&mut payload).map_err(refused)?;
         let asked = self.read(&payload, &context.request_id, now)?;
+        if is_check {
+            let checked = self.check(asked).await?;
+            return Ok(PlannerReply::Checked(Box::new(checked)));
+        }
         let planned = self.plan(&asked, now, until).await;
         self.log(&asked, planned.as_ref().ok(), began.elapsed());
-        planned.map(|planned| self.answer(&asked, &planned))
+        let planned = planned.map_err(|error| not_planned(&asked.execution_id, &error))?;
+        let answer = match asked.resolution.dry_run {
+            true => PlannerAnswer::dry_run(planned.plan),
+            false => PlannerAnswer::planned(planned, self.places(&asked.execution_id)),
+        };
+        Ok(PlannerReply::Planned(Box::new(answer)))
     }
 
     /// The request, whichever kind of event it comes in.
@@ -107,8 +160,8 @@ impl PlannerFunction {
                 schedule.request(time, &self.org_id, self.settings.format)
             }
             None => {
-                let mut request = RecoveryRequest::from_json(payload.to_string().as_bytes())
-                    .map_err(|error| refusal(&error.to_string(), error.hint()))?;
+                let mut request =
+                    RecoveryRequest::from_json(payload.to_string().as_bytes()).map_err(refused)?;
                 let defaults = &self.settings;
                 request
                     .window
@@ -121,10 +174,8 @@ impl PlannerFunction {
         };
         let resolution = request
             .resolve(&self.settings.request_limits, &self.settings.tolerance, now)
-            .map_err(|error| refusal(&error.to_string(), error.hint()))?;
-        resolution
-            .check_org(&self.org_id)
-            .map_err(|error| refusal(&error.to_string(), error.hint()))?;
+            .map_err(refused)?;
+        resolution.check_org(&self.org_id).map_err(refused)?;
         let execution_id = match &resolution.execution_id {
             Some(execution_id) => execution_id.clone(),
             None => derive(&resolution, scheduled.is_some(), request_id)
@@ -137,83 +188,55 @@ impl PlannerFunction {
         })
     }
 
+    /// Looks whether the run could be planned with this request. Lists and writes nothing.
+    async fn check(&self, asked: Asked) -> Result<CheckedRequest, Diagnostic> {
+        let execution_id = asked.execution_id;
+        let ledger = Ledger::new(execution_id.clone());
+        let request = asked.resolution.request;
+        check_request(&*self.reaches.ledger, &ledger, &request)
+            .await
+            .map_err(|error| not_planned(&execution_id, &error))?;
+        Ok(CheckedRequest {
+            places: self.places(&execution_id),
+            execution_id,
+            request,
+        })
+    }
+
     async fn plan(
         &self,
         asked: &Asked,
         now: DateTime<Utc>,
         until: Instant,
-    ) -> Result<Planned, Diagnostic> {
+    ) -> Result<Planned, PlanError> {
+        let reaches = &self.reaches;
+        let (request, id) = (&asked.resolution.request, &asked.execution_id);
+        let limits = self.settings.plan_limits;
+        if asked.resolution.dry_run {
+            let plan = preview(&*reaches.source, request, id, limits, &Unobserved, now).await?;
+            return Ok(Planned {
+                plan,
+                tasks_queued: 0,
+            });
+        }
         let auditor = AuditCaller {
-            queue: Arc::clone(&self.auditor),
+            queue: Arc::clone(&reaches.auditor),
             wait_hours: self.settings.audit_wait_hours,
         };
         let planner = Planner {
-            source: &*self.source,
-            ledger: &*self.ledger,
-            queue: &*self.queue,
+            source: &*reaches.source,
+            ledger: &*reaches.ledger,
+            queue: &*reaches.queue,
             auditor: Some(&auditor),
             until: Some(until),
-            limits: self.settings.plan_limits,
+            limits,
             observer: &Unobserved,
         };
-        let (request, id) = (&asked.resolution.request, &asked.execution_id);
-        let planned = if asked.resolution.dry_run {
-            let plan = preview(
-                &*self.source,
-                request,
-                id,
-                self.settings.plan_limits,
-                &Unobserved,
-                now,
-            )
-            .await;
-            plan.map(|plan| Planned {
-                plan,
-                tasks_queued: 0,
-            })
-        } else {
-            planner.plan(request, id, now).await
-        };
-        planned.map_err(|error| {
-            let hint = error.hint();
-            let message = format!("{error} (execution id `{id}`)");
-            Diagnostic {
-                error_type: match error {
-                    PlanError::OutOfTime { .. } => "OutOfTime",
-                    _ => "NotPlanned",
-                }
-                .to_owned(),
-                error_message: with_hint(&message, hint.as_deref()),
-            }
-        })
+        planner.plan(request, id, now).await
     }
 
-    fn answer(&self, asked: &Asked, planned: &Planned) -> Value {
-        let PlanRecord {
-            hours,
-            empty_hours,
-            objects,
-            foreign_names,
-            bytes,
-            days,
-            ..
-        } = &planned.plan;
-        let ledger = Ledger::new(asked.execution_id.clone());
-        let is_dry_run = asked.resolution.dry_run;
-        let place = |key: &str| (!is_dry_run).then(|| self.destination.place(key));
-        json!({
-            "execution_id": asked.execution_id,
-            "dry_run": is_dry_run,
-            "hours": hours,
-            "empty_hours": empty_hours,
-            "objects": objects,
-            "foreign_names": foreign_names,
-            "bytes": bytes,
-            "days": if is_dry_run { json!(days) } else { Value::Null },
-            "tasks_queued": planned.tasks_queued,
-            "ledger": place(&format!("{}/", ledger.folder())),
-            "output": place(&ledger.output_prefix()),
-        })
+    fn places(&self, execution_id: &ExecutionId) -> RunPlaces {
+        RunPlaces::of(execution_id, |key| self.destination.place(key))
     }
 
     fn log(&self, asked: &Asked, planned: Option<&Planned>, took: Duration) {
@@ -280,6 +303,22 @@ fn derive(
     let mut identity = serde_json::to_vec(request)?;
     identity.extend_from_slice(request_id.as_bytes());
     Ok(ExecutionId::derive(request.start, request.end, &identity))
+}
+
+fn not_planned(execution_id: &ExecutionId, error: &PlanError) -> Diagnostic {
+    let message = format!("{error} (execution id `{execution_id}`)");
+    Diagnostic {
+        error_type: match error {
+            PlanError::OutOfTime { .. } => "OutOfTime",
+            _ => "NotPlanned",
+        }
+        .to_owned(),
+        error_message: with_hint(&message, error.hint().as_deref()),
+    }
+}
+
+fn refused(error: RequestError) -> Diagnostic {
+    refusal(&error.to_string(), error.hint())
 }
 
 fn refusal(problem: &str, hint: Option<&str>) -> Diagnostic {

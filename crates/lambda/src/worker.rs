@@ -1,6 +1,7 @@
 //! The worker as a function: recovers the objects of a batch of tasks.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,17 +19,17 @@ use crate::messages::{HideMessage, doubled, failures, hide, receive_count};
 use crate::metrics::{LogLine, Unit};
 use crate::settings::{Settings, SettingsError};
 
-/// What one task may take of the function's memory: 73 MiB were measured for Parquet (see
-/// `make memory`), and as much again for parts of uploads and what the allocator keeps.
-const TASK_MEMORY_MB: u32 = 160;
+/// What one task may take of the function's memory: what `docs/limits.md` states for Parquet. Most take
+/// half of it; events of many megabytes on many days take all (`tests/memory.rs`).
+const TASK_MEMORY_MB: u32 = 256;
 /// What the function itself takes of its memory.
 const FUNCTION_MEMORY_MB: u32 = 64;
 /// A task is not begun with less time left than this, in seconds, or a fifth of the timeout if
 /// that is less.
 const TASK_TIME_LEAST: Duration = Duration::from_secs(60);
-/// A task received more often than this is tried alone, after all others of its batch: whatever
-/// killed its workers then kills nobody else's task.
-const SUSPECT_RECEIVES: u32 = 3;
+/// A task received more often than this is tried alone, after all others of its batch, since it may be
+/// what kills its workers.
+const ALONE_AFTER_RECEIVES: u32 = 3;
 /// How long a task waits after its first passing failure, in seconds; doubled for each further one.
 const RETRY_SECS: u32 = 30;
 const RETRY_SECS_MAX: u32 = 900;
@@ -127,18 +128,21 @@ impl WorkerFunction {
             .iter()
             .filter_map(|message| message.message_id.clone())
             .collect();
-        let (suspects, others): (Vec<_>, Vec<_>) = read(event.records)
+        let (mut alone, together): (Vec<_>, Vec<_>) = read(event.records)
             .into_iter()
-            .partition(|received| receive_count(&received.message) > SUSPECT_RECEIVES);
-        for received in suspects.iter().chain(&others) {
+            .partition(|received| receive_count(&received.message) > ALONE_AFTER_RECEIVES);
+        for received in alone.iter().chain(&together) {
             self.announce_last(received, left).await;
         }
         let done = self
-            .work_all(others, self.concurrency, deadline - reserve)
+            .work_all(together, self.concurrency, deadline - reserve)
             .await;
         failed.retain(|id| !done.contains(id));
-        let done = self.work_all(suspects, 1, deadline - reserve).await;
-        failed.retain(|id| !done.contains(id));
+        put_in_turns(&mut alone);
+        for received in alone {
+            let done = self.work_all(vec![received], 1, deadline - reserve).await;
+            failed.retain(|id| !done.contains(id));
+        }
         Ok(failures(failed))
     }
 
@@ -255,6 +259,26 @@ impl WorkerFunction {
             State::Attempting { .. } | State::Queued { .. } => line.field("state", "open"),
         };
         line.write(&self.stack);
+    }
+}
+
+/// Orders tasks that are tried one after the other, each of which may kill the worker: of two receives
+/// of the same batch the second has the order of the first reversed. So if one task kills every worker,
+/// each other task comes before it in one of the two. Each pair of receives has an order of its own,
+/// for batches with several such tasks.
+fn put_in_turns(tasks: &mut [Received]) {
+    let receives = tasks
+        .iter()
+        .map(|received| receive_count(&received.message))
+        .max()
+        .unwrap_or_default();
+    tasks.sort_by_cached_key(|received| {
+        let mut hasher = DefaultHasher::new();
+        (receives / 2, &received.message_id).hash(&mut hasher);
+        hasher.finish()
+    });
+    if receives % 2 == 1 {
+        tasks.reverse();
     }
 }
 

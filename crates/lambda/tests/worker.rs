@@ -154,10 +154,6 @@ async fn a_message_of_someone_else_is_left_and_reaches_nothing() {
             "another destination",
             json!({"destination": "s3://another"}),
         ),
-        (
-            "path traversal",
-            json!({"key": "main_stream/2024/04/01/00/../../../../../secret"}),
-        ),
         ("outside of the backup", json!({"key": "secret"})),
         ("a newer version", json!({"version": 2})),
         (
@@ -208,6 +204,44 @@ async fn a_message_of_someone_else_is_left_and_reaches_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_leads_out_of_its_hour_fails_and_opens_nothing() {
+    let case = Case::new();
+    let source = case.faulty();
+    let opened = source.log();
+    let mut message = case.message(0, 1).await;
+    let mut body: Value = serde_json::from_str(message["body"].as_str().unwrap()).unwrap();
+    let key = "main_stream/2024/04/01/00/../../../../../secret";
+    body["key"] = json!(key);
+    message["body"] = json!(body.to_string());
+    assert!(case.handle(source, vec![message], 300).await.is_empty());
+    assert_eq!(opened.calls(Operation::Open, ""), 0);
+    let receipt = case.sandbox.receipt(&id("run"), key).unwrap();
+    assert!(support::failure(&receipt).0.contains("`..` part"));
+    assert_eq!(case.sandbox.tree().len(), 1, "the receipt alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reason_to_fail_outlives_a_last_attempt_that_dies() {
+    let case = Case::new();
+    let (first, last) = (case.message(0, 4).await, case.message(0, 10).await);
+    std::fs::remove_file(case.sandbox.source_path().join(&case.keys[0])).unwrap();
+    assert!(
+        case.handle(case.faulty(), vec![first], 300)
+            .await
+            .is_empty()
+    );
+    let failed = case.sandbox.receipt(&id("run"), &case.keys[0]).unwrap();
+    assert!(matches!(failed.state, State::Failed { .. }), "{failed:?}");
+    // Another task of its batch killed the worker before the message was acknowledged, and does so again.
+    let source = case
+        .faulty()
+        .at_first(Operation::Open, &case.keys[0], 1, Effect::Panic);
+    assert_eq!(case.handle(source, vec![last], 300).await, ["m0"]);
+    let receipt = case.sandbox.receipt(&id("run"), &case.keys[0]).unwrap();
+    assert_eq!(receipt, failed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_task_is_begun_when_time_runs_short() {
     let case = Case::new();
     let messages = vec![case.message(0, 1).await];
@@ -242,6 +276,27 @@ async fn a_task_that_came_often_is_tried_after_all_others() {
     ];
     assert!(case.handle(source, messages, 300).await.is_empty());
     assert_eq!(*others_done.lock().unwrap(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_tasks_tried_alone_each_comes_before_each_other_one_within_two_receives() {
+    let order = async |receives: u32| {
+        let case = Case::new();
+        let source = case.faulty();
+        let log = source.log();
+        let mut messages = Vec::new();
+        for number in 0..3 {
+            messages.push(case.message(number, receives).await);
+        }
+        assert!(case.handle(source, messages, 300).await.is_empty());
+        log.keys(Operation::Open)
+    };
+    for first in [4, 6, 8] {
+        let mut reversed = order(first + 1).await;
+        reversed.reverse();
+        assert_eq!(order(first).await, reversed);
+        assert_eq!(reversed.len(), 3);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

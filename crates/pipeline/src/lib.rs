@@ -57,66 +57,67 @@
 //! ```
 
 mod audit;
-mod audit_call;
-mod checksum;
-mod direct_file;
-mod execution_id;
-mod hour_prefix;
+mod backup;
 mod ledger;
-mod local_folder;
-mod object_name;
-mod observer;
-mod org_id;
 mod plan;
 mod queue;
-mod receipt;
-mod report;
 mod request;
-mod request_error;
-mod resolved_request;
 mod run;
-mod schedule;
-mod staged_output;
 mod storage;
-mod task;
-mod transform;
-mod window;
 mod work;
 
-pub use audit::{AuditError, Audited, audit, audit_when_finished, inspect, verify};
-pub use audit_call::{
-    AUDIT_CALL_VERSION, AUDIT_WAIT_HOURS_MAX, AuditCall, AuditCallError, AuditCaller, AuditRecord,
-    CallAuditor, audit_record, claim_call, end_call, is_ended, release_call,
+pub use audit::call::{
+    AUDIT_CALL_VERSION, AUDIT_WAIT_HOURS_MAX, AuditCall, AuditCallError, AuditCaller, CallAuditor,
+    claim_call, end_call, is_ended, release_call,
 };
-pub use execution_id::{EXECUTION_ID_BYTES_MAX, ExecutionId, ExecutionIdError};
-pub use hour_prefix::{HourPrefix, HourPrefixError};
+pub use audit::error::AuditError;
+pub use audit::{Audited, audit, audit_when_finished, inspect, verify};
+pub use backup::hour_prefix::{HourPrefix, HourPrefixError};
+pub use backup::object_time::ObjectTime;
+pub use backup::org_id::{OrgId, OrgIdError};
+pub use backup::source_key::{SourceKey, SourceKeyError, TaskId};
+pub use backup::unexpected::Unexpected;
+pub use ledger::audit_record::{AuditRecord, audit_record};
+pub use ledger::hour::{HourHead, HourTasks};
+pub use ledger::observer::{Observer, Unobserved};
+pub use ledger::plan_record::{PlanRecord, PlannedDay, PlannedObjects};
+pub use ledger::planning_record::{PlanningRecord, PlanningState, Refusal, RefusalKind};
+pub use ledger::receipt::{ByteCounts, Counts, Done, EventCounts, Output, Receipt, State};
+pub use ledger::report::{
+    AuditDigests, HourBalance, ObjectCounts, OutputCounts, Report, Times, Unrecovered, Verdict,
+};
+pub use ledger::seal::{Seal, digest};
 pub use ledger::{
-    HourHead, HourTasks, LEDGER_VERSION, Ledger, LedgerError, RequestRecord, SOFTWARE, Versioned,
-    read_record,
+    LEDGER_VERSION, Ledger, LedgerError, RequestRecord, SOFTWARE, Sealed, Versioned, read_record,
+    read_sealed, to_json,
 };
-pub use local_folder::LocalFolder;
-pub use object_name::ObjectTime;
-pub use observer::{Observer, Unobserved};
-pub use org_id::{OrgId, OrgIdError};
-pub use plan::{
-    PlanError, PlanLimits, PlanRecord, Planned, PlannedDay, PlannedObjects, Planner, preview,
+pub use plan::answer::{CheckedRequest, PlannerAnswer, PlannerPayload, RunPlaces};
+pub use plan::call::Planned;
+pub use plan::error::PlanError;
+pub use plan::limits::PlanLimits;
+pub use plan::preview::preview;
+pub use plan::{Planner, check_request};
+pub use queue::in_process::InProcessQueue;
+pub use queue::task::{TASK_VERSION, Task};
+pub use queue::{QueueError, SendTasks};
+pub use request::error::RequestError;
+pub use request::execution_id::{EXECUTION_ID_BYTES_MAX, ExecutionId, ExecutionIdError};
+pub use request::resolved::{Compression, Filters, Format, ResolvedRequest, WindowParameters};
+pub use request::schedule::{
+    SCHEDULE_INTERVALS_HOURS, Schedule, ScheduleError, scheduled_execution_id,
 };
-pub use queue::{InProcessQueue, QueueError, SendTasks};
-pub use receipt::{ByteCounts, Counts, Done, EventCounts, Output, Receipt, State};
-pub use report::{HourBalance, ObjectCounts, OutputCounts, Report, Times, Unrecovered, Verdict};
-pub use request::{REQUEST_BYTES_MAX, RecoveryRequest, RequestLimits, Resolution};
-pub use request_error::RequestError;
-pub use resolved_request::{Compression, Filters, Format, ResolvedRequest, WindowParameters};
-pub use run::{Ended, Run, RunError};
-pub use schedule::{SCHEDULE_INTERVALS_HOURS, Schedule, ScheduleError, scheduled_execution_id};
-pub use storage::{
-    CreateObject, Destination, ListObjects, ListPage, ListedObject, OpenObject, Precondition,
-    Problem, Record, Records, Source, StagedObject, StorageError, Written, list_all,
-};
-pub use task::{SourceKey, SourceKeyError, TASK_VERSION, Task, TaskId};
-pub use transform::{OPEN_DATES_MAX, TransformLimits};
-pub use window::{
+pub use request::window::{
     LAG_DEFAULT_SECS, LEAD_DEFAULT_SECS, TOLERANCE_SECS_MAX, Tolerance, Window, WindowError,
     WindowKind,
 };
+pub use request::{REQUEST_BYTES_MAX, RecoveryRequest, RequestLimits, Resolution};
+pub use run::{Ended, Run, RunError};
+pub use storage::local_folder::LocalFolder;
+pub use storage::{
+    CreateObject, Destination, LevelPage, ListObjects, ListPage, ListedObject, OpenObject,
+    Precondition, Problem, Record, Records, Source, StagedObject, StorageError, UnreadableEntry,
+    Written, for_each_page, list_all, list_entries,
+};
+pub use work::day_files::OPEN_DATES_MAX;
+pub use work::job::{DATES_MAX, TransformLimits};
 pub use work::{Delivery, WorkError, Worker};

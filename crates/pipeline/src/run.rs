@@ -8,16 +8,19 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::audit::{AuditError, audit};
-use crate::execution_id::ExecutionId;
-use crate::observer::Observer;
-use crate::plan::{PlanError, PlanLimits, Planner};
-use crate::queue::InProcessQueue;
-use crate::report::Report;
-use crate::resolved_request::ResolvedRequest;
+use crate::audit::audit;
+use crate::audit::error::AuditError;
+use crate::ledger::observer::Observer;
+use crate::ledger::report::Report;
+use crate::plan::Planner;
+use crate::plan::error::PlanError;
+use crate::plan::limits::PlanLimits;
+use crate::queue::in_process::InProcessQueue;
+use crate::queue::task::Task;
+use crate::request::execution_id::ExecutionId;
+use crate::request::resolved::ResolvedRequest;
 use crate::storage::{Destination, Source};
-use crate::task::Task;
-use crate::transform::TransformLimits;
+use crate::work::job::TransformLimits;
 use crate::work::{Delivery, WorkError, Worker};
 
 /// Most tasks that wait in memory.

@@ -8,6 +8,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event_recovery_pipeline::{
@@ -20,7 +21,8 @@ use support::doubles::{
     Effect, FaultyStorage, KeepingQueue, ListingWith, Operation, permanent, transient,
 };
 use support::{
-    MARKER, NOW, Sandbox, Tree, at, event, first_delivery, id, object_key, receipt_key, request,
+    MARKER, NOW, Sandbox, Tree, at, carry_out, event, first_delivery, id, object_key, receipt_key,
+    request,
 };
 
 /// Two whole hours, whose objects all count.
@@ -294,23 +296,85 @@ async fn folder_markers_are_pruned() {
 }
 
 #[tokio::test]
-async fn an_object_that_no_task_can_name_is_not_passed_over_in_silence() {
+async fn an_object_whose_key_tools_take_for_another_fails_alone() {
+    let odd_keys = [
+        "main_stream/2024/04/01/00/",
+        "main_stream/2024/04/01/00/../secret",
+        "main_stream/2024/04/01/00/dir/",
+        "main_stream/2024/04/01/01/a//b",
+    ];
     let (sandbox, _) = two_objects();
-    let source = ListingWith {
+    let odd = odd_keys.map(|key| ListedObject {
+        key: key.to_owned(),
+        size: 1,
+        etag: "etag".to_owned(),
+        last_modified: at(NOW),
+    });
+    let mut run = sandbox.run(two_hours(), &id("run"));
+    run.source = Arc::new(ListingWith {
         inner: sandbox.source(),
-        more: vec![ListedObject {
-            key: "main_stream/2024/04/01/01//b".to_owned(),
-            size: 1,
-            etag: "etag".to_owned(),
-            last_modified: at(NOW),
-        }],
-    };
+        more: odd.to_vec(),
+    });
+    let report = carry_out(run).await;
+    assert_eq!((report.objects.done, report.objects.failed), (2, 4));
+    assert_eq!(report.events.written, 2);
+    let failed: Vec<&str> = report
+        .unrecovered
+        .iter()
+        .map(|object| object.key.as_str())
+        .collect();
+    assert_eq!(failed, odd_keys);
+    for object in &report.unrecovered {
+        assert!(
+            object.reason.contains("empty, `.` or `..` part"),
+            "{object:?}"
+        );
+        assert!(object.hint.as_ref().unwrap().contains("plain name"));
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_to_no_hour_is_counted_and_named() {
+    let (sandbox, _) = two_objects();
+    let unexpected = [
+        "main_stream/2024/04/01/05",
+        "main_stream/2024/04/01/in-the-day",
+        "main_stream/2024/04/01/7/not-padded",
+        "main_stream/2024/04/01/temporary/00/deep",
+    ];
+    for key in unexpected {
+        sandbox.back_up(key, event("a", "2024-04-01T00:10:00Z"));
+    }
+    // Hours, days and months that were not asked for are none of this run's business.
+    for key in [
+        "main_stream/2024/04/01/09/object",
+        "main_stream/2024/04/02/7/not-padded",
+        "main_stream/2024/04/in-the-month",
+    ] {
+        sandbox.back_up(key, "");
+    }
     let queue = KeepingQueue::default();
-    let result = plan_with(&source, &*sandbox.destination(), &queue, &two_hours()).await;
-    let error = result.unwrap_err();
-    assert!(matches!(error, PlanError::Key(_)), "{error:?}");
-    assert!(error.hint().is_some());
-    assert_eq!(sandbox.read("_recovery/run/plan.json"), None);
+    let plan = plan(&sandbox, &queue, &two_hours()).await.unwrap();
+    assert_eq!(plan.unexpected.objects, 4);
+    assert_eq!(plan.unexpected.named, unexpected);
+    assert_eq!(plan.objects.planned, 2);
+    let report = sandbox.recover(two_hours(), &id("run")).await;
+    assert_eq!(report.verdict, Verdict::NeedsLook);
+    let reason = &report.reasons[0];
+    assert!(
+        reason.contains("not recovered: 4") && reason.contains(unexpected[0]),
+        "{reason}"
+    );
+    assert_eq!(report.unexpected, plan.unexpected);
+}
+
+#[tokio::test]
+async fn an_object_in_the_place_of_a_day_is_unexpected() {
+    let sandbox = Sandbox::new();
+    sandbox.back_up("main_stream/2024/04/01", "x");
+    let queue = KeepingQueue::default();
+    let plan = plan(&sandbox, &queue, &two_hours()).await.unwrap();
+    assert_eq!(plan.unexpected.named, ["main_stream/2024/04/01"]);
 }
 
 #[tokio::test]
@@ -323,7 +387,14 @@ async fn a_preview_writes_and_queues_nothing() {
     let preview = preview.unwrap();
     assert_eq!(sandbox.tree(), Tree::new());
     assert_eq!(queue.take(), []);
-    assert_eq!(plan(&sandbox, &queue, &two_hours()).await.unwrap(), preview);
+    let planned = plan(&sandbox, &queue, &two_hours()).await.unwrap();
+    // It has read and written no records that could have digests.
+    let without_digests = PlanRecord {
+        request_digest: None,
+        task_lists: BTreeMap::new(),
+        ..planned
+    };
+    assert_eq!(without_digests, preview);
 }
 
 #[tokio::test]

@@ -14,13 +14,13 @@ use std::sync::Mutex;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use event_recovery_pipeline::{
-    ExecutionId, Ledger, OPEN_DATES_MAX, PlanLimits, Planner, Problem, Receipt, ResolvedRequest,
-    State, TASK_VERSION, Task, Unobserved, Verdict, WorkError, Worker, audit,
+    DATES_MAX, ExecutionId, Ledger, PlanLimits, Planner, Problem, Receipt, ResolvedRequest, State,
+    TASK_VERSION, Task, Unobserved, Verdict, WorkError, Worker, audit,
 };
 use serde_json::{Value, json};
 use support::doubles::{Effect, FaultyStorage, KeepingQueue, Operation, permanent, transient};
 use support::{
-    MARKER, NOW, Sandbox, at, done, event, event_of, failure, first_delivery, gzip, id,
+    MARKER, NOW, ORG, Sandbox, at, done, event, event_of, failure, first_delivery, gzip, id,
     last_delivery, object_key, output_key, receipt_key, request,
 };
 
@@ -314,6 +314,8 @@ async fn the_last_delivery_says_so_before_it_tries_and_gives_up_after() {
         "{reason}"
     );
     assert!(reason.contains("the storage is busy"), "{reason}");
+    // What to do about what went wrong comes first.
+    assert!(hint.starts_with("mend the double; then "), "{hint}");
     assert!(hint.contains("the same execution id"), "{hint}");
     case.assert_only_the_receipt();
 }
@@ -472,6 +474,27 @@ async fn an_object_that_changed_since_it_was_planned_fails() {
 }
 
 #[tokio::test]
+async fn events_with_a_repeated_event_id_come_out_once_and_are_counted() {
+    let twice =
+        format!(r#"{{"event_id":"a","org_id":"{ORG}","event_id":"b","\u0065vent_id":"c"}}"#);
+    let content = format!("{}{twice}{}", event("x", TIME), event("y", TIME));
+    let case = Case::new(content).await;
+    let receipt = case.work().await;
+    let expected = format!("{}\n{twice}\n{}\n", event("x", TIME), event("y", TIME));
+    assert_eq!(case.output().unwrap(), expected);
+    let events = done(&receipt).counts.events;
+    assert_eq!((events.found, events.repeated_ids), (3, 1));
+}
+
+#[tokio::test]
+async fn a_receipt_names_its_entry_of_the_task_list() {
+    let case = Case::new(event("a", TIME)).await;
+    let receipt = case.work().await;
+    assert_eq!(receipt.size, Some(case.task.size));
+    assert_eq!(receipt.etag.as_ref(), Some(&case.task.etag));
+}
+
+#[tokio::test]
 async fn rejected_fragments_are_kept_with_offset_and_reason() {
     let (a, b, c) = (event("a", TIME), event("b", TIME), event("c", TIME));
     let (text, bytes) = (format!("{MARKER}é"), b"\xff\xfe");
@@ -592,17 +615,17 @@ async fn an_attempt_that_stops_between_two_files_is_made_good_by_the_next() {
 }
 
 #[tokio::test]
-async fn more_days_than_can_be_open_fail_with_a_hint() {
+async fn more_days_than_one_object_may_have_fail_with_a_hint() {
     let day = |n: usize| {
         let instant = at("2024-01-01T12:00:00Z") + chrono::TimeDelta::days(n as i64);
         event("a", &instant.to_rfc3339())
     };
     let request = request(json!({"start": "2024-01-01", "end": "2024-05-01"}));
-    let most: String = (0..OPEN_DATES_MAX).map(day).collect();
+    let most: String = (0..DATES_MAX).map(day).collect();
     let case = Case::with(request.clone(), &most).await;
-    assert_eq!(done(&case.work().await).outputs.len(), OPEN_DATES_MAX);
+    assert_eq!(done(&case.work().await).outputs.len(), DATES_MAX);
 
-    let case = Case::with(request, most + &day(OPEN_DATES_MAX)).await;
+    let case = Case::with(request, most + &day(DATES_MAX)).await;
     let receipt = case.work().await;
     let (reason, hint) = failure(&receipt);
     assert!(reason.contains("more than 64 days"), "{reason}");

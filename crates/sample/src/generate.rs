@@ -68,7 +68,7 @@ pub fn write_sample(
 ) -> Result<SampleSummary, SampleError> {
     options.check()?;
     let directory = &options.directory;
-    fs::create_dir_all(directory).map_err(|error| SampleError::io(directory, error))?;
+    claim(directory)?;
     let expected = directory.join("expected.ndjson");
     let torn_list = directory.join("torn.jsonl");
     let mut generator = Generator {
@@ -101,6 +101,19 @@ pub fn write_sample(
         }
     }
     generator.finish()
+}
+
+/// Makes the folder, and in it the one that tells other processes that this one writes there: each
+/// of them may have found the folder empty.
+fn claim(directory: &Path) -> Result<(), SampleError> {
+    fs::create_dir_all(directory).map_err(|error| SampleError::io(directory, error))?;
+    let objects = directory.join("main_stream");
+    fs::create_dir(&objects).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => SampleError::NotEmpty {
+            directory: directory.to_owned(),
+        },
+        _ => SampleError::io(&objects, error),
+    })
 }
 
 struct Generator<'a> {

@@ -487,3 +487,42 @@ fn a_folder_with_something_in_it_and_a_file_are_left_as_they_are() {
         assert_eq!(fs::read(&file).unwrap(), b"mine");
     }
 }
+
+#[test]
+fn samples_written_into_one_folder_at_the_same_moment_do_not_mix() {
+    const WRITERS: u64 = 4;
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..20 {
+        let options = |seed, name: &str| SampleOptions {
+            hours: 1,
+            objects_per_hour: 2,
+            object_bytes: 2_000,
+            seed,
+            ..options(folder.path().join(format!("{round}-{name}")))
+        };
+        let start = std::sync::Barrier::new(WRITERS as usize);
+        let written: Vec<bool> = std::thread::scope(|scope| {
+            let write = |seed| {
+                start.wait();
+                write_sample(&options(seed, "shared"), &mut |_, _| {}).is_ok()
+            };
+            let writers: Vec<_> = (0..WRITERS)
+                .map(|n| scope.spawn(move || write(n)))
+                .collect();
+            writers
+                .into_iter()
+                .map(|writer| writer.join().unwrap())
+                .collect()
+        });
+        let winners: Vec<usize> = (0..written.len()).filter(|n| written[*n]).collect();
+        assert_eq!(winners.len(), 1, "round {round}: {written:?}");
+        let alone = write(&options(winners[0] as u64, "alone"));
+        let shared = folder.path().join(format!("{round}-shared"));
+        assert!(
+            objects(&shared) == objects(&alone.directory),
+            "round {round}"
+        );
+        let truth = |directory: &Path| fs::read(directory.join("expected.ndjson")).unwrap();
+        assert!(truth(&shared) == truth(&alone.directory), "round {round}");
+    }
+}

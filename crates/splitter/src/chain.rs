@@ -1,7 +1,7 @@
 //! Nested candidates for an event that share one reading of the bytes.
 
+use crate::grammar::is_whitespace;
 use crate::grammar::{Fault, Grammar, Step};
-use crate::splitter::is_whitespace;
 
 /// One reading of the stream from some opening bracket on, and with it every object that opened
 /// since: each of them is a candidate for an event as long as the reading holds.

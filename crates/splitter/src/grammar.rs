@@ -345,3 +345,8 @@ impl Nesting {
         Some(self.words[top / 64] >> (top % 64) & 1 == 1)
     }
 }
+
+/// The white space of RFC 8259.
+pub(crate) fn is_whitespace(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}

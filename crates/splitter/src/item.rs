@@ -94,6 +94,9 @@ pub enum Reason {
     /// A JSON object behind a rejected fragment that the caller's rule does not take for an
     /// envelope, so that it may be a piece of something torn.
     NotAnEnvelope,
+    /// An envelope after a rejected fragment that is followed by a comma, a closing bracket, or damage
+    /// directly behind it: a value inside of a torn event, not an event.
+    Nested,
 }
 
 impl Reason {
@@ -107,6 +110,7 @@ impl Reason {
             Self::TooLarge => "too_large",
             Self::TooDeep => "too_deep",
             Self::NotAnEnvelope => "not_an_envelope",
+            Self::Nested => "nested",
         }
     }
 }
@@ -121,6 +125,7 @@ impl fmt::Display for Reason {
             Self::TooLarge => "longer than the limit for one event",
             Self::TooDeep => "nested deeper than the limit",
             Self::NotAnEnvelope => "an object behind a rejected fragment that is no envelope",
+            Self::Nested => "an envelope nested in a torn event",
         })
     }
 }

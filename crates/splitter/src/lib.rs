@@ -39,11 +39,12 @@
 //! The same rule holds for an object directly before a fragment, which may be its own rest: a
 //! damaged byte can close a torn event too early.
 //!
-//! Two things can't be told from the bytes. A torn event that ends with a whole envelope as its
-//! last value looks like a torn event followed by an intact one, and is taken for that. An event
-//! that a damaged byte closed early looks like an intact one followed by a piece of another, and is
-//! taken for that if its id came before the damage, or if a brace comes behind it. Either way the
-//! rejected fragment next to it says where to look.
+//! An envelope after a fragment that a comma or a closing bracket follows is nested in what was torn,
+//! because between events there are none. It becomes a fragment of its own, [`Reason::Nested`].
+//!
+//! Some things can't be told from the bytes, for instance a torn event that ends with a whole envelope
+//! as its last value from a torn event followed by an intact one. Each time there is a rejected fragment
+//! in the same place, which says where to look; `docs/semantics.md` of the project lists them.
 
 mod block;
 mod chain;
@@ -52,6 +53,7 @@ mod held;
 mod item;
 mod limits;
 mod order;
+#[cfg(feature = "benchmarks")]
 mod outline;
 mod resync;
 mod scalar;
@@ -62,6 +64,5 @@ mod tokens;
 
 pub use item::{Event, Item, Reason, Rejected, RejectedPart, Separators, Totals};
 pub use limits::Limits;
-pub use outline::object_ends;
 pub use simd::Instructions;
 pub use splitter::Splitter;

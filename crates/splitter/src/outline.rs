@@ -1,33 +1,12 @@
 //! Where objects end, by their strings and brackets alone.
 
 use crate::block::{BLOCK_BYTES, Kernel};
+use crate::grammar::is_whitespace;
 use crate::limits::Limits;
 use crate::scanner::Nesting;
-use crate::simd::Instructions;
-use crate::splitter::is_whitespace;
 use crate::tokens::escaped;
 
-/// Finds the ends of the objects at the beginning of `bytes`, which follow on each other with nothing
-/// but white space in between.
-///
-/// Strings, escapes, braces and brackets must fit together; nothing else is checked, so an object
-/// need not be valid JSON. For bytes that are known to be valid, or are validated elsewhere, this
-/// is much faster than a [`Splitter`](crate::Splitter).
-///
-/// The ends are positions behind the closing braces. The list ends where something else than an
-/// object follows, where brackets do not match, at an object that the bytes do not hold to its end,
-/// and at one that is nested deeper than 64 levels.
-///
-/// ```
-/// use event_recovery_splitter::{Instructions, object_ends};
-///
-/// let ends = object_ends(br#"{"note":"a }{ b"} {"note":[{}]}{"no"#, Instructions::preferred());
-/// assert_eq!(ends, [17, 31]);
-/// ```
-pub fn object_ends(bytes: &[u8], instructions: Instructions) -> Vec<usize> {
-    instructions.outline(bytes)
-}
-
+/// See [`Instructions::object_ends`](crate::Instructions::object_ends).
 #[inline(always)]
 pub(crate) fn outline<K: Kernel>(bytes: &[u8]) -> Vec<usize> {
     let mut ends = Vec::new();

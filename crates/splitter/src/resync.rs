@@ -10,15 +10,14 @@
 //! and the next event took its place). And it must look like an envelope. The two readings
 //! can't both find an envelope in the same place: one's `"event_id"` breaks the other.
 
+mod fragment;
+
 use crate::chain::{Candidate, Chain, Outcome};
 use crate::grammar::Fault;
-use crate::held::{Held, emit_parts};
-use crate::item::{Event, Item, Reason, Rejected, RejectedPart, Totals};
+use crate::grammar::is_whitespace;
+use crate::held::{Held, Judgement, Surroundings};
+use crate::item::{Item, Reason, Totals};
 use crate::limits::Limits;
-use crate::splitter::is_whitespace;
-
-/// Longest white space before an event that is not counted to the fragment before it, in bytes.
-const TRIMMED_WHITESPACE_BYTES_MAX: usize = 4096;
 
 pub(crate) struct Resync {
     limits: Limits,
@@ -43,8 +42,11 @@ enum Stage {
     /// Inside of the value that began at `start`, followed by `chains[0]`. With a flaw it can't
     /// be an event any more, but its end is still to be found.
     InValue { start: u64, flaw: Option<Reason> },
-    /// Behind the complete object in `held`: the next byte shows whether it was whole.
+    /// Behind the complete object in `held`: the next byte shows whether it was whole, or, if it
+    /// came after a fragment, whether it is nested in what was torn.
     Held,
+    /// The byte behind the held object, at `behind`, does not show it; the one after it does.
+    Doubt { behind: u64 },
     /// Behind the point where a value broke.
     Lost { start: u64, reason: Reason },
 }
@@ -53,7 +55,7 @@ enum Stage {
 enum Verdict {
     Nothing,
     /// An object behind a broken value, to be checked.
-    Check(Candidate),
+    Check(Candidate, Surroundings),
     /// The value that the stream is in is a complete object within the limits.
     Whole(Candidate),
     /// The value from `start` on is complete and no event.
@@ -109,17 +111,12 @@ impl Resync {
             let step = &bytes[taken..bytes.len().min(taken + STEP_BYTES)];
             let window_before = self.window.len();
             self.window.extend_from_slice(step);
-            while self.next < self.window.len() {
-                self.look_at_next(rule, totals, on_item)?;
-                if self.next < window_before {
-                    continue;
-                }
+            let stop_at = window_before + must_take.saturating_sub(taken);
+            if self.look_at_window(stop_at, rule, totals, on_item)? {
                 let seen = taken + self.next - window_before;
-                if self.stage == Stage::Between && !self.rule_applies && seen >= must_take {
-                    self.window.clear();
-                    self.next = 0;
-                    return Ok(seen);
-                }
+                self.window.clear();
+                self.next = 0;
+                return Ok(seen);
             }
             taken += step.len();
             self.release(on_item)?;
@@ -134,6 +131,10 @@ impl Resync {
         totals: &mut Totals,
         on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        if let Stage::Doubt { .. } = self.stage {
+            self.end_doubt(None, totals, on_item)?;
+            self.look_at_window(usize::MAX, rule, totals, on_item)?;
+        }
         if let Stage::InValue { .. } = self.stage {
             let whole_number = self.chains[0].is_whole_number();
             self.lose(if whole_number {
@@ -143,14 +144,16 @@ impl Resync {
             });
         }
         if self.stage == Stage::Held {
-            self.held.decide(None, rule, totals, on_item)?;
+            self.decide_held(None, rule, totals, on_item)?;
         }
         for index in 0..self.chains.len() {
             if let Some(candidate) = self.chains[index].just_closed()
                 && self.is_event(candidate, self.end(), rule)
             {
                 totals.whitespace_bytes += self.end() - candidate.end;
-                return self.emit_event(candidate, totals, on_item);
+                self.hold_after_fragment(candidate, Surroundings::Open, totals, on_item)?;
+                self.decide_held(None, rule, totals, on_item)?;
+                break;
             }
         }
         if let Stage::Lost { start, reason } = self.stage {
@@ -170,6 +173,26 @@ impl Resync {
         self.window_start + self.next as u64
     }
 
+    /// Looks at the rest of the window; stops where the stream is in step again, from the index
+    /// `stop_at` on. Says whether it stopped. The only caller of [`Self::look_at_next`], so that it
+    /// is compiled into this loop.
+    fn look_at_window<E>(
+        &mut self,
+        stop_at: usize,
+        rule: &impl Fn(&[u8]) -> bool,
+        totals: &mut Totals,
+        on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
+    ) -> Result<bool, E> {
+        while self.next < self.window.len() {
+            self.look_at_next(rule, totals, on_item)?;
+            let in_step = self.stage == Stage::Between && !self.rule_applies;
+            if in_step && self.next >= stop_at {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Looks at the byte at `next` and moves behind it, or stays if it must be looked at again.
     fn look_at_next<E>(
         &mut self,
@@ -180,6 +203,9 @@ impl Resync {
         let position = self.position();
         let byte = self.window[self.next];
         self.byte_visits += 1;
+        if let Stage::Doubt { .. } = self.stage {
+            return self.end_doubt(Some(byte), totals, on_item);
+        }
         if matches!(self.stage, Stage::Between | Stage::Held) {
             if is_whitespace(byte) {
                 totals.whitespace_bytes += 1;
@@ -187,10 +213,7 @@ impl Resync {
                 return Ok(());
             }
             if self.stage == Stage::Held {
-                self.stage = Stage::Between;
-                self.byte_visits += self.held.bytes.len() as u64;
-                self.rule_applies = !self.held.decide(Some(byte), rule, totals, on_item)?;
-                return Ok(());
+                return self.decide_held(Some(byte), rule, totals, on_item);
             }
             self.stage = Stage::InValue {
                 start: position,
@@ -201,24 +224,21 @@ impl Resync {
         }
         match self.step_chains(byte, position) {
             Verdict::Nothing => {}
-            Verdict::Check(candidate) => {
+            Verdict::Check(candidate, surroundings) => {
                 if self.is_event(candidate, position + 1, rule) {
-                    return self.emit_event(candidate, totals, on_item);
+                    return self.hold_after_fragment(candidate, surroundings, totals, on_item);
                 }
             }
             Verdict::Whole(candidate) if self.rule_applies => {
                 if self.is_event(candidate, position + 1, rule) {
-                    return self.emit_event(candidate, totals, on_item);
+                    let surroundings = Surroundings::Fragment;
+                    return self.hold_after_fragment(candidate, surroundings, totals, on_item);
                 }
                 let (start, reason) = (candidate.start, Reason::NotAnEnvelope);
                 return self.reject_whole(start, candidate.end, reason, totals, on_item);
             }
             Verdict::Whole(candidate) => {
-                let bytes =
-                    &self.window[self.index_of(candidate.start)..self.index_of(candidate.end)];
-                self.held.hold(candidate.start, bytes);
-                self.restart_at(candidate.end, false);
-                self.stage = Stage::Held;
+                self.hold(candidate, Surroundings::Boundary);
                 return Ok(());
             }
             Verdict::Reject { start, reason } => {
@@ -245,10 +265,10 @@ impl Resync {
                     verdict = self.follow_value(start, flaw, outcome, position);
                 }
                 // The other reading is wrong as long as the value holds.
-                Stage::InValue { .. } | Stage::Between | Stage::Held => {}
+                Stage::InValue { .. } | Stage::Between | Stage::Held | Stage::Doubt { .. } => {}
                 Stage::Lost { .. } => {
-                    if let Some(candidate) = self.candidate_of(index, outcome, position) {
-                        verdict = Verdict::Check(candidate);
+                    if let Some(check) = self.candidate_of(index, outcome, position) {
+                        verdict = check;
                     }
                 }
             }
@@ -300,22 +320,23 @@ impl Resync {
                     Fault::InvalidUtf8 => Reason::InvalidUtf8,
                     Fault::TooDeep => Reason::TooDeep,
                 });
-                behind.map_or(Verdict::Nothing, Verdict::Check)
+                behind.map_or(Verdict::Nothing, |candidate| {
+                    Verdict::Check(candidate, Surroundings::Open)
+                })
             }
         }
     }
 
     /// The object that the outcome offers as an event, behind a broken value.
-    fn candidate_of(&self, index: usize, outcome: Outcome, position: u64) -> Option<Candidate> {
+    fn candidate_of(&self, index: usize, outcome: Outcome, position: u64) -> Option<Verdict> {
         match outcome {
             Outcome::Complete { object: true } => {
                 let start = self.chains[index].outermost_start()?;
-                Some(Candidate {
-                    start,
-                    end: position + 1,
-                })
+                let end = position + 1;
+                let surroundings = Surroundings::Fragment;
+                Some(Verdict::Check(Candidate { start, end }, surroundings))
             }
-            Outcome::Broken { behind, .. } => behind,
+            Outcome::Broken { behind, .. } => Some(Verdict::Check(behind?, Surroundings::Open)),
             _ => None,
         }
     }
@@ -361,9 +382,11 @@ impl Resync {
         }
     }
 
-    fn emit_event<E>(
+    /// Holds an envelope that comes after a fragment, and hands that fragment out.
+    fn hold_after_fragment<E>(
         &mut self,
         candidate: Candidate,
+        surroundings: Surroundings,
         totals: &mut Totals,
         on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -372,15 +395,58 @@ impl Resync {
             self.emit_rejected(start, end, reason, totals, on_item)?;
             totals.whitespace_bytes += candidate.start - end;
         }
+        self.hold(candidate, surroundings);
+        Ok(())
+    }
+
+    fn hold(&mut self, candidate: Candidate, surroundings: Surroundings) {
         let bytes = &self.window[self.index_of(candidate.start)..self.index_of(candidate.end)];
-        totals.events += 1;
-        totals.event_bytes += bytes.len() as u64;
-        on_item(Item::Event(Event {
-            offset: candidate.start,
-            bytes,
-            separators: None,
-        }))?;
+        self.held.hold(candidate.start, bytes, surroundings);
         self.restart_at(candidate.end, false);
+        self.stage = Stage::Held;
+    }
+
+    /// Decides on the held object by the first byte behind it that is no white space.
+    fn decide_held<E>(
+        &mut self,
+        behind: Option<u8>,
+        rule: &impl Fn(&[u8]) -> bool,
+        totals: &mut Totals,
+        on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let judgement = self.held.judge(behind, rule);
+        if judgement == Judgement::Unclear {
+            self.stage = Stage::Doubt {
+                behind: self.position(),
+            };
+            self.next += 1;
+            return Ok(());
+        }
+        self.end_held(judgement, totals, on_item)
+    }
+
+    /// Decides on the held object by the second byte behind it, and goes back to the first.
+    fn end_doubt<E>(
+        &mut self,
+        second: Option<u8>,
+        totals: &mut Totals,
+        on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if let Stage::Doubt { behind } = self.stage {
+            self.next = self.index_of(behind);
+        }
+        self.end_held(Held::judge_by_second(second), totals, on_item)
+    }
+
+    fn end_held<E>(
+        &mut self,
+        judgement: Judgement,
+        totals: &mut Totals,
+        on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.byte_visits += self.held.bytes.len() as u64;
+        self.stage = Stage::Between;
+        self.rule_applies = !self.held.end(judgement, totals, on_item)?;
         Ok(())
     }
 
@@ -394,84 +460,6 @@ impl Resync {
     ) -> Result<(), E> {
         self.emit_rejected(start, end, reason, totals, on_item)?;
         self.restart_at(end, true);
-        Ok(())
-    }
-
-    /// Hands out what is left of the fragment, and the fragment.
-    fn emit_rejected<E>(
-        &mut self,
-        start: u64,
-        end: u64,
-        reason: Reason,
-        totals: &mut Totals,
-        on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        self.emit_parts(start, end, reason, on_item)?;
-        totals.rejected_fragments += 1;
-        totals.rejected_bytes += end - start;
-        on_item(Item::Rejected(Rejected {
-            offset: start,
-            length: end - start,
-            reason,
-        }))
-    }
-
-    /// Hands out the bytes of the fragment up to `end`, from where an earlier call stopped.
-    fn emit_parts<E>(
-        &self,
-        start: u64,
-        end: u64,
-        reason: Reason,
-        on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let first = start.max(self.window_start);
-        let bytes = &self.window[self.index_of(first)..self.index_of(end)];
-        emit_parts(start, first, bytes, reason, on_item)
-    }
-
-    /// The end of a fragment that ends before `end`, without the white space between the two.
-    fn trimmed(&self, end: u64) -> u64 {
-        let before = &self.window[..self.index_of(end)];
-        let whitespace = before
-            .iter()
-            .rev()
-            .take(TRIMMED_WHITESPACE_BYTES_MAX + 1)
-            .take_while(|byte| is_whitespace(**byte))
-            .count();
-        if whitespace > TRIMMED_WHITESPACE_BYTES_MAX {
-            end
-        } else {
-            end - whitespace as u64
-        }
-    }
-
-    /// Lets go of bytes that no event can hold any more. They are handed out as parts of the
-    /// fragment, in whole parts only, so that the cuts do not depend on the chunks.
-    fn release<E>(&mut self, on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>) -> Result<(), E> {
-        let kept_bytes_max = self.limits.event_bytes_max + TRIMMED_WHITESPACE_BYTES_MAX + 1;
-        let (start, reason) = match self.stage {
-            Stage::Between | Stage::Held => {
-                self.window_start = self.position();
-                self.window.drain(..self.next);
-                self.next = 0;
-                return Ok(());
-            }
-            Stage::InValue { start, flaw } => (start, flaw.unwrap_or(Reason::TooLarge)),
-            Stage::Lost { start, reason } => (start, reason),
-        };
-        // Twice the need is kept, so that moving the rest to the front costs little.
-        if self.window.len() < 2 * kept_bytes_max + RejectedPart::BYTES_MAX {
-            return Ok(());
-        }
-        let first = start.max(self.window_start);
-        let spare = (self.end() - kept_bytes_max as u64).saturating_sub(first);
-        let whole_parts = spare - spare % RejectedPart::BYTES_MAX as u64;
-        let end = first + whole_parts;
-        self.emit_parts(start, end, reason, on_item)?;
-        let index = self.index_of(end);
-        self.window.drain(..index);
-        self.window_start = end;
-        self.next -= index;
         Ok(())
     }
 }

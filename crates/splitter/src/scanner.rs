@@ -13,10 +13,10 @@
 use std::ops::Range;
 
 use crate::block::{BLOCK_BYTES, Kernel};
+use crate::grammar::is_whitespace;
 use crate::limits::Limits;
 use crate::order::OrderCarry;
 use crate::scalar::scalar_end;
-use crate::splitter::is_whitespace;
 use crate::tokens::{TokenCarry, Tokens};
 
 /// Deepest nesting that is followed: one bit a level. A deeper event is left to the automaton.
@@ -195,9 +195,9 @@ impl Scanner {
             let batch = self.at;
             let blocks = self.read_tokens::<K>(bytes);
             let blocks_walked = self.walk_brackets(blocks);
+            self.is_ended |= blocks_walked < blocks;
             let blocks_noted = self.note_events(blocks_walked, bytes);
             let blocks_checked = self.check_blocks(blocks_noted, bytes);
-            self.is_ended |= blocks_noted < blocks;
             if blocks_checked < blocks_noted {
                 let checked_to = batch + blocks_checked * BLOCK_BYTES;
                 self.found.retain(|whole| whole.bytes.end <= checked_to);
@@ -267,7 +267,7 @@ impl Scanner {
     }
 
     /// Notes the events that end in the batch. Returns how many blocks are to be checked: the scan
-    /// ends behind them if they are fewer.
+    /// ends with the one that holds the end of an event that no other follows, be it the batch's last.
     #[inline(always)]
     fn note_events(&mut self, blocks: usize, stretch: &[u8]) -> usize {
         for index in 0..blocks {
@@ -290,6 +290,7 @@ impl Scanner {
                 let end = block_start + up_to.count_ones() as usize;
                 let marks_end = marks_before + (marks & up_to).count_ones() as usize;
                 if let Err(Doubtful) = self.end_event(end, marks_end, stretch) {
+                    self.is_ended = true;
                     return index + 1;
                 }
             }

@@ -1,7 +1,7 @@
 //! The splitter: the plain road through intact events, and the way back to it.
 
-use crate::grammar::{Grammar, Step};
-use crate::held::{Held, emit_object};
+use crate::grammar::{Grammar, Step, is_whitespace};
+use crate::held::{Held, Surroundings, emit_object};
 use crate::item::{Event, Item, Separators, Totals};
 use crate::limits::Limits;
 use crate::resync::Resync;
@@ -134,8 +134,8 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
             self.start_resync(&[], &mut on_item)?;
         }
         if self.mode == Mode::Held {
-            self.held
-                .decide(None, &self.rule, &mut self.totals, &mut on_item)?;
+            let judgement = self.held.judge(None, &self.rule);
+            self.held.end(judgement, &mut self.totals, &mut on_item)?;
         }
         if self.mode == Mode::Resync {
             self.resync
@@ -265,7 +265,7 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
         };
         let behind = behind.iter().find(|byte| !is_whitespace(**byte)).copied();
         if behind.is_none() {
-            self.held.hold(offset, bytes);
+            self.held.hold(offset, bytes, Surroundings::Boundary);
             self.mode = Mode::Held;
         } else {
             let is_event =
@@ -283,8 +283,8 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
     ) -> Result<usize, E> {
         let whitespace = self.count_whitespace(rest);
         if let Some(&behind) = rest.get(whitespace) {
-            let (rule, totals) = (&self.rule, &mut self.totals);
-            let is_event = self.held.decide(Some(behind), rule, totals, on_item)?;
+            let judgement = self.held.judge(Some(behind), &self.rule);
+            let is_event = self.held.end(judgement, &mut self.totals, on_item)?;
             self.go_on_at(self.position + whitespace as u64, is_event);
         }
         Ok(whitespace)
@@ -339,11 +339,6 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
         };
         Ok(taken)
     }
-}
-
-/// The white space of RFC 8259.
-pub(crate) fn is_whitespace(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 enum ValueEnd {

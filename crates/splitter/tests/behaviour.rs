@@ -210,6 +210,145 @@ fn an_object_nested_in_a_torn_event_does_not_come_back() {
 }
 
 #[test]
+fn an_envelope_nested_in_a_torn_event_does_not_come_back_whatever_tore_it() {
+    const INNER: &str = r#"{"event_id":"INNER","org_id":"O"}"#;
+    const Z: &str = r#"{"event_id":"Z","org_id":"O"}"#;
+    for (name, head, rest, reason) in [
+        (
+            "no first brace",
+            &br#""event_id":"A","org_id":"O","data":"#[..],
+            r#","t":1}"#,
+            Reason::NotAnObject,
+        ),
+        ("no head", br#"ta":"#, r#","t":1}"#, Reason::Syntax),
+        (
+            "a bad escape",
+            br#"{"event_id":"A","s":"\x","data":"#,
+            r#","t":1}"#,
+            Reason::Syntax,
+        ),
+        (
+            "a control character",
+            b"{\"event_id\":\"A\",\"s\":\"\x01\",\"data\":",
+            r#","t":1}"#,
+            Reason::Syntax,
+        ),
+        (
+            "not UTF-8",
+            b"{\"event_id\":\"A\",\"s\":\"\xff\",\"data\":",
+            r#","t":1}"#,
+            Reason::InvalidUtf8,
+        ),
+        (
+            "a missing colon",
+            br#"{"event_id":"A","data""#,
+            r#","t":1}"#,
+            Reason::Syntax,
+        ),
+        (
+            "a leading zero",
+            br#"{"event_id":"A","n":01,"data":"#,
+            " , \"t\":1}",
+            Reason::Syntax,
+        ),
+        (
+            "the last member, without a head",
+            br#""event_id":"A","data":"#,
+            "}",
+            Reason::NotAnObject,
+        ),
+        (
+            "the last element",
+            br#""event_id":"A","data":[1,!"#,
+            "\n]}",
+            Reason::NotAnObject,
+        ),
+        (
+            "the wrong bracket",
+            br#"{"event_id":"A","data":["#,
+            r#"},"t":1}"#,
+            Reason::Syntax,
+        ),
+        (
+            "damaged directly behind it",
+            br#"{"event_id":"A","data":"#,
+            "\u{1},\"t\":1}",
+            Reason::Syntax,
+        ),
+        (
+            "a byte too many behind it",
+            br#"{"event_id":"A","data":"#,
+            r#"x,"t":1}"#,
+            Reason::Syntax,
+        ),
+    ] {
+        let stream = [
+            A.as_bytes(),
+            head,
+            INNER.as_bytes(),
+            rest.as_bytes(),
+            Z.as_bytes(),
+        ]
+        .concat();
+        let head_start = A.len() as u64;
+        let inner_start = head_start + head.len() as u64;
+        let gap = rest.len() - rest.trim_ascii_start().len();
+        let rest_start = inner_start + (INNER.len() + gap) as u64;
+        check(
+            name,
+            &stream,
+            &[A, Z],
+            &[
+                (head_start, head.len() as u64, reason),
+                (inner_start, INNER.len() as u64, Reason::Nested),
+                (rest_start, (rest.len() - gap) as u64, Reason::Syntax),
+            ],
+        );
+    }
+}
+
+#[test]
+fn an_object_where_an_event_may_begin_is_an_event_whatever_follows() {
+    for rest in [r#","t":1}"#, "}}", "]", "\u{1}", "x,"] {
+        let stream = format!("{A}{B}{rest}{A}");
+        let start = (A.len() + B.len()) as u64;
+        let rejected = (start, rest.len() as u64, Reason::Syntax);
+        check(rest, stream.as_bytes(), &[A, B, A], &[rejected]);
+        let at_the_beginning = format!("{B}{rest}");
+        let rejected = (B.len() as u64, rest.len() as u64, Reason::Syntax);
+        check(rest, at_the_beginning.as_bytes(), &[B], &[rejected]);
+    }
+}
+
+#[test]
+fn an_event_between_torn_ones_comes_back_unless_it_could_be_a_value_of_the_first() {
+    let no_head = r#"nt_id":"x","n":1}"#;
+    let no_tail = r#"{"event_id":"x","data":"#;
+    for (torn, rest, comes_back) in [
+        (no_head, r#"{"event_id":"x","s":"cut"#, true),
+        (no_head, r#"nt_id":"x"}"#, true),
+        (no_head, r#""x":1}"#, true),
+        (no_head, "\0\0", true),
+        (no_head, r#"x,"n":1}"#, true),
+        (no_head, r#","n":1}"#, false),
+        (no_tail, r#"{"event_id":"x","s":"cut"#, true),
+        (no_tail, r#"nt_id":"x"}"#, true),
+        (no_tail, r#"1,"n":1}"#, true),
+        (no_tail, r#"","n":1}"#, true),
+        (no_tail, r#"]}"#, false),
+        (no_tail, "\0\0", false),
+    ] {
+        let stream = format!("{torn}{A}{rest}{B}");
+        let split = split(stream.as_bytes());
+        let found = split.events().contains(&A.as_bytes());
+        assert_eq!(found, comes_back, "{stream}");
+        assert!(split.events().contains(&B.as_bytes()), "{stream}");
+        let nested = (torn.len() as u64, A.len() as u64, Reason::Nested);
+        assert_eq!(split.rejected().contains(&nested), !comes_back, "{stream}");
+    }
+}
+
+#[test]
 fn an_object_behind_a_fragment_must_look_like_an_envelope() {
     let stream = format!("[1]{{\"x\":1}}{A}{{\"x\":1}}");
     check(

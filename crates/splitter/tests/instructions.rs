@@ -25,6 +25,18 @@ fn check(stream: &[u8], limits: Limits) -> Split {
     expected
 }
 
+/// Bytes that the scanner takes in one step.
+const BATCH_BYTES: usize = 4096;
+
+/// An event, followed by the stream, whose byte at `place` is the first one of a step.
+fn across_a_batch_end(stream: &[u8], place: usize) -> Vec<u8> {
+    let around = br#"{"event_id":""}"#.len();
+    let before = (BATCH_BYTES - place % BATCH_BYTES).max(around) - around;
+    let mut all = format!(r#"{{"event_id":"{}"}}"#, "p".repeat(before)).into_bytes();
+    all.extend_from_slice(stream);
+    all
+}
+
 #[test]
 fn the_portable_instructions_are_always_there_and_the_last() {
     let available = Instructions::available();
@@ -161,6 +173,57 @@ fn every_token_is_seen_wherever_the_blocks_end() {
 }
 
 #[test]
+fn what_stands_between_two_events_is_seen_wherever_a_batch_ends() {
+    let rows = [
+        "[1,2]",
+        "[]",
+        "[{}]",
+        "[[]]",
+        "{}",
+        "{]",
+        "}",
+        "]",
+        "[",
+        "{",
+        "1",
+        "null",
+        "\"t\"",
+        "\"",
+        ",",
+        ":",
+        "x",
+        "\\",
+        "\u{7f}",
+        "é",
+        " [1,2] ",
+        "\n[]\n",
+        "[]{}[]",
+        "[1,2",
+        "1,2]",
+        "\"k\":1}",
+        "{\"k\":1",
+        "{\"event_id\":\"torn",
+        "\"event_id\":\"torn\"}",
+        "",
+    ];
+    for row in rows {
+        let event = |id: &str| format!(r#"{{"event_id":"{id}","text":"}}{{","list":[1,{{}}]}}"#);
+        let (first, second) = (event("a"), event("b"));
+        let stream = format!("{first}{row}{second}{}", event("c"));
+        for place in first.len() - 4..=first.len() + row.len() + 70 {
+            let stream = across_a_batch_end(stream.as_bytes(), place);
+            let split = check(&stream, Limits::default());
+            let events = split.events();
+            assert!(
+                row.starts_with(['[', '{', '"']) || events.contains(&first.as_bytes()),
+                "{row}"
+            );
+            assert!(events.contains(&event("c").as_bytes()), "{row}");
+        }
+    }
+}
+
+#[test]
 fn white_space_and_long_tokens_may_span_any_number_of_blocks() {
     for length in [1, 62, 63, 64, 65, 127, 128, 200, 1000] {
         let (space, digits, text) = (" ".repeat(length), "7".repeat(length), "x".repeat(length));
@@ -236,10 +299,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn streams_with_torn_events_are_split_the_same(events in events(), shift in 0_usize..64) {
+    fn streams_with_torn_events_are_split_the_same(
+        events in events(),
+        shift in 0_usize..64,
+        place in any::<prop::sample::Index>(),
+    ) {
         let mut stream = vec![b' '; shift];
         stream.extend(events.concat());
         check(&stream, Limits::default());
+        check(&across_a_batch_end(&stream, place.index(stream.len() + 1)), Limits::default());
         check(&stream, Limits { event_bytes_max: 40, nesting_max: 3 });
     }
 

@@ -2,7 +2,7 @@
 
 mod support;
 
-use event_recovery_splitter::Limits;
+use event_recovery_splitter::{Limits, Reason};
 use proptest::prelude::*;
 use support::events::{chunk_lengths, cut, envelope, object, tear, torn, whitespace};
 use support::{Found, oracle_is_object, split, split_chunks};
@@ -101,8 +101,8 @@ proptest! {
             prop_assert!(event.len() <= event_bytes_max);
         }
         for found in &whole.found {
-            if let Found::Rejected(_, bytes, _) = found {
-                prop_assert!(bytes.len() > event_bytes_max || !oracle_is_object(bytes) || !support::is_envelope(bytes) || nesting_max < 1024);
+            if let Found::Rejected(_, bytes, reason) = found {
+                prop_assert!(*reason == Reason::Nested || bytes.len() > event_bytes_max || !oracle_is_object(bytes) || !support::is_envelope(bytes) || nesting_max < 1024);
             }
         }
         let in_chunks = split_chunks(cut(&stream, &lengths), limits, support::is_envelope);

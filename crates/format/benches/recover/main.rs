@@ -5,6 +5,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::print_stdout,
     missing_docs,
     reason = "a benchmark"
 )]
@@ -16,7 +17,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
-use event_recovery_splitter::{Instructions, object_ends};
+use event_recovery_splitter::Instructions;
 use parquet::basic::{Compression, ZstdLevel};
 use serde_json::value::RawValue;
 use support::{events, split, split_only, write};
@@ -140,5 +141,5 @@ fn split_lines(stream: &[u8], file: &mut Vec<u8>) -> u64 {
 }
 
 fn ends(stream: &[u8]) -> u64 {
-    object_ends(stream, Instructions::preferred()).len() as u64
+    Instructions::preferred().object_ends(stream).len() as u64
 }

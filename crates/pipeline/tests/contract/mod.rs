@@ -21,6 +21,7 @@ macro_rules! each_promise {
     ($tests_of:ident) => {
         $tests_of!(
             a_listing_is_in_key_order_and_takes_any_prefix,
+            a_level_shows_what_lies_directly_under_a_prefix,
             a_listings_etag_changes_with_the_content,
             a_record_is_read_as_it_was_put,
             a_record_is_put_once_if_absent,
@@ -28,6 +29,7 @@ macro_rules! each_promise {
             what_is_absent_can_be_deleted,
             an_object_is_visible_as_a_whole_once_committed,
             an_object_that_is_dropped_leaves_nothing,
+            a_sealed_object_waits_for_its_commit,
             a_commit_replaces_the_object,
             an_object_is_read_with_the_planned_etag_alone,
             an_object_replaced_while_it_is_read_is_never_mixed,
@@ -64,6 +66,27 @@ pub(crate) async fn a_listing_is_in_key_order_and_takes_any_prefix(storage: &dyn
         let keys: Vec<&str> = objects.iter().map(|object| object.key.as_str()).collect();
         assert_eq!(keys, expected, "{prefix:?}");
         assert!(objects.iter().all(|o| o.size == o.key.len() as u64));
+    }
+}
+
+pub(crate) async fn a_level_shows_what_lies_directly_under_a_prefix(storage: &dyn Storage) {
+    for key in ["a/b", "a/c/d", "a/c/e/f", "a/é g/h", "ab", "b/z"] {
+        put(storage, key, key).await;
+    }
+    let rows: [(&str, &[&str], &[&str]); 7] = [
+        ("", &["ab"], &["a/", "b/"]),
+        ("a", &["ab"], &["a/"]),
+        ("a/", &["a/b"], &["a/c/", "a/é g/"]),
+        ("a/c", &[], &["a/c/"]),
+        ("a/c/", &["a/c/d"], &["a/c/e/"]),
+        ("ab/", &[], &[]),
+        ("c/d/", &[], &[]),
+    ];
+    for (prefix, objects, folders) in rows {
+        let page = storage.list_level(prefix, None).await.unwrap();
+        let keys: Vec<&str> = page.objects.iter().map(|object| &*object.key).collect();
+        assert_eq!((&keys[..], page.next), (objects, None), "{prefix:?}");
+        assert_eq!(page.folders, folders, "{prefix:?}");
     }
 }
 
@@ -148,6 +171,25 @@ pub(crate) async fn an_object_that_is_dropped_leaves_nothing(storage: &dyn Stora
     }
     assert_eq!(list_all(storage, "").await.unwrap().len(), 1);
     assert_eq!(text(storage, "kept").await, "one");
+}
+
+pub(crate) async fn a_sealed_object_waits_for_its_commit(storage: &dyn Storage) {
+    // More than a part of an upload, less than one, and nothing.
+    for length in [9 * 1024 * 1024, 1000, 0] {
+        let content = vec![b'x'; length];
+        let sealed = || {
+            let mut object = storage.create("a/b").unwrap();
+            object.write_all(&content).unwrap();
+            object.seal().unwrap();
+            object
+        };
+        drop(sealed());
+        let object = sealed();
+        assert_eq!(list_all(storage, "").await.unwrap(), [], "{length}");
+        object.commit().unwrap();
+        assert!(read(storage, "a/b").await.unwrap() == content, "{length}");
+        storage.delete("a/b").await.unwrap();
+    }
 }
 
 pub(crate) async fn a_commit_replaces_the_object(storage: &dyn Storage) {

@@ -26,6 +26,7 @@ pub(crate) enum Operation {
     Delete,
     Create,
     Write,
+    Seal,
     Commit,
 }
 
@@ -58,6 +59,22 @@ struct Fault {
 pub(crate) struct FaultyStorage {
     inner: Arc<LocalFolder>,
     plan: Arc<FaultPlan>,
+}
+
+/// The calls of a storage that has been given away.
+pub(crate) struct CallLog(Arc<FaultPlan>);
+
+impl CallLog {
+    /// The keys of the operation's calls, in their order.
+    pub(crate) fn keys(&self, operation: Operation) -> Vec<String> {
+        let calls = self.0.calls.lock().unwrap();
+        let of_operation = calls.iter().filter(|(called, _)| *called == operation);
+        of_operation.map(|(_, key)| key.clone()).collect()
+    }
+
+    pub(crate) fn calls(&self, operation: Operation, key_part: &str) -> usize {
+        self.0.calls(operation, key_part)
+    }
 }
 
 #[derive(Default)]
@@ -106,11 +123,11 @@ impl FaultyStorage {
 
     /// How often the operation was called on keys that contain the text.
     pub(crate) fn calls(&self, operation: Operation, key_part: &str) -> usize {
-        let calls = self.plan.calls.lock().unwrap();
-        calls
-            .iter()
-            .filter(|(called, key)| *called == operation && key.contains(key_part))
-            .count()
+        self.plan.calls(operation, key_part)
+    }
+
+    pub(crate) fn log(&self) -> CallLog {
+        CallLog(Arc::clone(&self.plan))
     }
 }
 
@@ -123,6 +140,14 @@ pub(crate) fn permanent() -> Effect {
 }
 
 impl FaultPlan {
+    fn calls(&self, operation: Operation, key_part: &str) -> usize {
+        let calls = self.calls.lock().unwrap();
+        calls
+            .iter()
+            .filter(|(called, key)| *called == operation && key.contains(key_part))
+            .count()
+    }
+
     fn call(&self, operation: Operation, key: &str) -> Result<(), StorageError> {
         self.calls.lock().unwrap().push((operation, key.to_owned()));
         let mut effects = Vec::new();
@@ -254,6 +279,11 @@ impl Write for FaultyObject {
 }
 
 impl StagedObject for FaultyObject {
+    fn seal(&mut self) -> Result<(), StorageError> {
+        self.plan.call(Operation::Seal, &self.key)?;
+        self.inner.seal()
+    }
+
     fn commit(self: Box<Self>) -> Result<(), StorageError> {
         self.plan.call(Operation::Commit, &self.key)?;
         self.inner.commit()
@@ -277,6 +307,13 @@ impl ListObjects for ListingWith {
         page.objects.extend(more.cloned());
         page.objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(page)
+    }
+}
+
+#[async_trait]
+impl OpenObject for ListingWith {
+    async fn open(&self, key: &str, etag: &str) -> Result<Box<dyn Read + Send>, StorageError> {
+        self.inner.open(key, etag).await
     }
 }
 

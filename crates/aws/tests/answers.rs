@@ -1,0 +1,166 @@
+//! What is made of answers that S3 gives seldom, and of none at all.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a broken promise is a panic"
+)]
+
+mod loopback;
+
+use std::io::Read;
+use std::net::TcpListener;
+use std::time::Duration;
+
+use event_recovery_aws::{AssumedRole, Bucket, Queue, SdkConfig, assume, s3_client, sqs_client};
+use event_recovery_pipeline::{
+    AUDIT_CALL_VERSION, AuditCall, CallAuditor, ExecutionId, ListObjects, OpenObject, Problem,
+    Records, StorageError,
+};
+use loopback::{Server, session_at};
+
+/// Nothing here waits for it, but for the test that does.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The answer to a GET, with that checksum if there is one.
+fn object(content: &[u8], crc64nvme: Option<&str>) -> Vec<u8> {
+    let mut head = format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"e\"\r\nContent-Length: {}\r\n",
+        content.len()
+    );
+    if let Some(crc64nvme) = crc64nvme {
+        head += &format!(
+            "x-amz-checksum-crc64nvme: {crc64nvme}\r\nx-amz-checksum-type: FULL_OBJECT\r\n"
+        );
+    }
+    [head.as_bytes(), b"\r\n", content].concat()
+}
+
+async fn bucket_of(server: &Server) -> Bucket {
+    let config = session_at(&server.host(), PATIENCE).await;
+    Bucket::new(s3_client(&config), "bucket", "")
+}
+
+async fn read(bucket: &Bucket) -> Result<Vec<u8>, StorageError> {
+    let mut reader = bucket.open("key", "\"e\"").await?;
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut content = Vec::new();
+        let read = reader.read_to_end(&mut content);
+        read.map(|_| content)
+    });
+    let content = reading.await.unwrap();
+    content.map_err(|error| error.downcast().expect("readers fail with their error"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_does_not_match_its_checksum_is_damaged_and_not_asked_for_again() {
+    // The CRC-64/NVME of `123456789` is in the algorithm's own definition.
+    let right = (b"123456789".to_vec(), "rosUhgp5mIg=");
+    let wrong = (vec![b'x'; 1_000_000], "AAAAAAAAAAA=");
+    for (content, crc64nvme) in [&right, &wrong] {
+        let server = Server::answering(object(content, Some(crc64nvme)));
+        let bucket = bucket_of(&server).await;
+        let got = bucket.get("key").await.map(|record| record.unwrap().bytes);
+        let results = [read(&bucket).await, got];
+        assert_eq!(server.requests(), 2);
+        for result in results {
+            if *content == right.0 {
+                assert_eq!(result.unwrap(), right.0);
+                continue;
+            }
+            let error = result.unwrap_err();
+            assert!(matches!(error.problem, Problem::Damaged(_)), "{error:?}");
+            assert!(!error.is_transient());
+            let expected = "could not read `key`: its content does not match the checksum that S3 keeps for it";
+            assert_eq!(error.to_string(), expected);
+            assert!(error.hint.unwrap().contains("intact copy"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_breaks_off_is_said_in_words_and_may_pass() {
+    let mut answer = object(&[b'x'; 1000], None);
+    answer.truncate(answer.len() - 500);
+    let server = Server::answering(answer);
+    let error = bucket_of(&server).await.get("key").await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(!error.to_string().contains("streaming error"), "{error}");
+}
+
+/// A host that nobody listens on.
+fn closed() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_names_the_host_and_says_what_to_check() {
+    let silent = Server::answering(Vec::new());
+    let rows = [
+        (
+            "a name that does not resolve",
+            "no-such-host.invalid:8080".to_owned(),
+            PATIENCE,
+        ),
+        ("nobody listens", closed(), PATIENCE),
+        ("nobody answers", silent.host(), Duration::from_millis(100)),
+    ];
+    for (name, host, attempt_timeout) in rows {
+        let config = session_at(&host, attempt_timeout).await;
+        let bucket = Bucket::new(s3_client(&config), "bucket", "");
+        let error = bucket.list_page("main_stream/", None).await.unwrap_err();
+        assert!(error.is_transient(), "{name}: {error}");
+        let message = error.to_string();
+        assert!(
+            message.contains(&format!("no answer from `{host}`: ")),
+            "{name}: {message}"
+        );
+        assert_says_what_to_check(name, &error.hint.unwrap(), &host);
+        let error = call(&config, &host).await;
+        assert!(
+            error.contains(&format!("no answer from `{host}`: ")),
+            "{name}: {error}"
+        );
+        assert_says_what_to_check(name, &error, &host);
+    }
+}
+
+fn assert_says_what_to_check(name: &str, hint: &str, host: &str) {
+    for part in ["`eu-nowhere-1`", "endpoint", host, "DNS", "VPC endpoint"] {
+        assert!(hint.contains(part), "{name}: {hint}");
+    }
+}
+
+/// What is said when a message can't be sent.
+async fn call(config: &SdkConfig, host: &str) -> String {
+    let queue = Queue::new(
+        sqs_client(config),
+        format!("http://{host}/000000000000/calls"),
+    );
+    let call = AuditCall {
+        version: AUDIT_CALL_VERSION,
+        execution_id: ExecutionId::parse("run").unwrap(),
+        number: 1,
+        deadline: "2024-04-01T00:00:00Z".parse().unwrap(),
+    };
+    queue.call(&call).await.unwrap_err().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_cannot_be_had_say_where_to_look() {
+    let base = session_at(&closed(), PATIENCE).await;
+    let role = AssumedRole {
+        role_arn: "arn:aws:iam::123456789012:role/reader".to_owned(),
+        ..AssumedRole::default()
+    };
+    let config = assume(&base, &[role], None).await;
+    let bucket = Bucket::new(s3_client(&config), "bucket", "");
+    let error = bucket.list_page("main_stream/", None).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(
+        error.hint.as_deref().unwrap().contains("credentials"),
+        "{error:?}"
+    );
+}

@@ -1,0 +1,325 @@
+//! Has a run planned by a planner elsewhere, and follows it through the run's ledger.
+//!
+//! A planner may take as long as a function may run, longer than connections live. So it is handed
+//! the request without waiting for an answer, and what it comes to is read from the ledger. Lambda
+//! tries a planner again that failed or ran out of time; only when that has come to nothing is the
+//! request handed over once more. All of it has the same execution id, and so is one run.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use event_recovery_aws::{Deployment, InvocationError};
+use event_recovery_pipeline::{
+    CheckedRequest, Ledger, LedgerError, PlanRecord, Planned, PlannerAnswer, PlannerPayload,
+    PlanningRecord, PlanningState, Records, RecoveryRequest, Refusal, RefusalKind, RequestRecord,
+    read_record,
+};
+
+use crate::failure::Failure;
+
+/// How often a request is handed over at the most: each time, a planner gets some hours further.
+const HAND_OVERS_MAX: u32 = 100;
+/// How often it is handed over again although the planner was silent, before it ran out of time
+/// or since: one that dies each time dies the next time too.
+const SILENCES_MAX: u32 = 1;
+/// Looks at the ledger, one after the other, that may fail in passing: two minutes of them, and
+/// the requests' own attempts besides.
+pub(crate) const FAILED_LOOKS_MAX: u32 = 60;
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// Between two looks.
+    pub(crate) look: Duration,
+    /// For a planner at work: Lambda's longest run, and the time until its next try.
+    pub(crate) at_work: Duration,
+    /// For Lambda's next try, which comes after one minute and after two more ("Asynchronous
+    /// invocation" in the Lambda developer guide).
+    pub(crate) next_try: Duration,
+    /// For a planner that may not have been reached.
+    pub(crate) unsure: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            look: Duration::from_secs(2),
+            at_work: Duration::from_secs(20 * 60),
+            next_try: Duration::from_secs(5 * 60),
+            unsure: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A planner elsewhere.
+pub(crate) trait ReachPlanner {
+    /// Asks whether it would take the request.
+    async fn check(&self, request: &RecoveryRequest) -> Result<CheckedRequest, InvocationError>;
+    /// Hands the request over without waiting for what it comes to.
+    async fn hand_over(&self, request: &RecoveryRequest) -> Result<(), InvocationError>;
+}
+
+/// The planner of a stack.
+pub(crate) struct DeployedPlanner<'a> {
+    pub(crate) deployment: &'a Deployment,
+    pub(crate) function: &'a str,
+}
+
+impl ReachPlanner for DeployedPlanner<'_> {
+    async fn check(&self, request: &RecoveryRequest) -> Result<CheckedRequest, InvocationError> {
+        let check = true;
+        let payload = PlannerPayload { check, request };
+        self.deployment.ask(self.function, &payload).await
+    }
+
+    async fn hand_over(&self, request: &RecoveryRequest) -> Result<(), InvocationError> {
+        let check = false;
+        let payload = PlannerPayload { check, request };
+        self.deployment.hand_over(self.function, &payload).await
+    }
+}
+
+/// A run while it is planned.
+pub(crate) struct Planning<'a, P, R> {
+    pub(crate) planner: &'a P,
+    /// The destination.
+    pub(crate) records: &'a R,
+    /// With the id that the run is to have.
+    pub(crate) request: &'a RecoveryRequest,
+    /// What the planner said about it.
+    pub(crate) checked: &'a CheckedRequest,
+    pub(crate) pace: Pace,
+    /// Tells people how it goes on.
+    pub(crate) say: &'a dyn Fn(&str),
+}
+
+/// What the ledger says about the calls of the planner.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Seen {
+    planning: Option<PlanningRecord>,
+    refusal: Option<Refusal>,
+}
+
+impl Seen {
+    fn called_at(&self) -> Option<DateTime<Utc>> {
+        self.planning.as_ref().map(|planning| planning.called_at)
+    }
+
+    /// Whether the planner stopped on its own, with something done.
+    fn is_out_of_time(&self) -> bool {
+        let state = self.planning.as_ref().map(|planning| planning.state);
+        matches!(state, Some(PlanningState::OutOfTime { .. }))
+    }
+
+    /// What was written since; `before` is what was there before the request was handed over.
+    fn since(self, before: &Self) -> Self {
+        let called_at = self.called_at();
+        // A call that began after the refused one is about to remove the refusal.
+        let refusal = self.refusal.filter(|refusal| {
+            let is_old = before.refusal.as_ref() == Some(refusal);
+            !is_old && Some(refusal.called_at) >= called_at
+        });
+        Self {
+            planning: self
+                .planning
+                .filter(|planning| Some(planning.called_at) != before.called_at()),
+            refusal,
+        }
+    }
+}
+
+impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
+    /// Hands the request over, and waits until the plan is complete or refused.
+    ///
+    /// # Errors
+    ///
+    /// A refusal, a planner that is not heard of, and a ledger that can't be read. Only a refusal
+    /// says that the run does not go on.
+    pub(crate) async fn follow(&self) -> Result<PlannerAnswer, Failure> {
+        // What can't be read is noticed before anything is started.
+        let before = self.look().await.map_err(Failure::from)?;
+        let mut patience = self.hand_over().await?;
+        let (mut seen, mut silence) = (Seen::default(), Duration::ZERO);
+        let (mut hand_overs, mut silences, mut failed_looks) = (1, 0, 0);
+        loop {
+            tokio::time::sleep(self.pace.look).await;
+            let now = match self.look().await {
+                Ok(now) => now.since(&before),
+                Err(error) => {
+                    failed_looks += 1;
+                    self.bear(failed_looks, error)?;
+                    continue;
+                }
+            };
+            failed_looks = 0;
+            if now != seen {
+                (silence, seen) = (Duration::ZERO, now);
+                patience = self.patience(&seen);
+                if seen.is_out_of_time() {
+                    silences = 0;
+                }
+                if let Some(tasks_queued) = self.heard(&seen)? {
+                    return self.answer(tasks_queued).await;
+                }
+                continue;
+            }
+            silence += self.pace.look;
+            if silence < patience {
+                continue;
+            }
+            if let Some(refusal) = &seen.refusal {
+                return Err(self.refused(refusal));
+            }
+            silences += 1;
+            hand_overs += 1;
+            if silences > SILENCES_MAX || hand_overs > HAND_OVERS_MAX {
+                return Err(self.unheard());
+            }
+            silence = Duration::ZERO;
+            patience = self.hand_over_again().await?;
+        }
+    }
+
+    /// Hands the request over. Returns how long to wait for the first that is heard.
+    async fn hand_over(&self) -> Result<Duration, Failure> {
+        match self.planner.hand_over(self.request).await {
+            Ok(()) => Ok(self.pace.next_try),
+            Err(error @ InvocationError::Unanswered { .. }) => {
+                (self.say)(&format!("{error}; looking whether it has begun"));
+                Ok(self.pace.unsure)
+            }
+            Err(error) => Err(Failure::could_not_run(error.to_string())),
+        }
+    }
+
+    /// A planner that is silent for a good reason says it when it is asked.
+    async fn hand_over_again(&self) -> Result<Duration, Failure> {
+        (self.say)("nothing is heard of the planner; asking it again");
+        match self.planner.check(self.request).await {
+            Ok(_) | Err(InvocationError::Unanswered { .. }) => self.hand_over().await,
+            Err(error) => Err(Failure::could_not_run(error.to_string())),
+        }
+    }
+
+    /// How long to wait for the next that is heard.
+    fn patience(&self, seen: &Seen) -> Duration {
+        let is_at_work = seen
+            .planning
+            .as_ref()
+            .is_some_and(|planning| planning.state == PlanningState::Planning);
+        match is_at_work && seen.refusal.is_none() {
+            true => self.pace.at_work,
+            false => self.pace.next_try,
+        }
+    }
+
+    /// The tasks that were queued, once the plan is complete.
+    fn heard(&self, seen: &Seen) -> Result<Option<u64>, Failure> {
+        match (&seen.planning, &seen.refusal) {
+            (Some(planning), refusal) => match (planning.state, refusal) {
+                (PlanningState::Planned { tasks_queued }, _) => return Ok(Some(tasks_queued)),
+                (PlanningState::OutOfTime { hours_done, hours }, _) => (self.say)(&format!(
+                    "planning goes on: the planner's time was up after {hours_done} of {hours} hours"
+                )),
+                (PlanningState::Planning, Some(refusal)) => self.weigh(refusal)?,
+                (PlanningState::Planning, None) => {}
+            },
+            (None, Some(refusal)) => self.weigh(refusal)?,
+            (None, None) => {}
+        }
+        Ok(None)
+    }
+
+    /// A refusal is the end unless Lambda's next try can come to something else.
+    fn weigh(&self, refusal: &Refusal) -> Result<(), Failure> {
+        match refusal.kind {
+            RefusalKind::Refused => Err(self.refused(refusal)),
+            RefusalKind::Transient => {
+                (self.say)(&format!("waiting for the next try: {}", refusal.message));
+                Ok(())
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<Seen, LedgerError> {
+        let ledger = self.ledger();
+        let planning = read_record(self.records, &ledger.planning_key()).await?;
+        Ok(Seen {
+            planning: planning.map(|(planning, _)| planning),
+            refusal: Refusal::read(self.records, &ledger).await?,
+        })
+    }
+
+    async fn answer(&self, tasks_queued: u64) -> Result<PlannerAnswer, Failure> {
+        let ledger = self.ledger();
+        let read = async {
+            let request_key = ledger.request_key();
+            let request = read_record::<RequestRecord>(self.records, &request_key).await?;
+            let plan = read_record::<PlanRecord>(self.records, &ledger.plan_key()).await?;
+            Ok::<_, LedgerError>((request.map(|(record, _)| record.request), plan))
+        };
+        let (request, plan) = read.await.map_err(|error| self.goes_on(&error))?;
+        // Another request can have come between the check and the hand-over.
+        if let Some(field) = request.and_then(|known| known.first_difference(&self.checked.request))
+        {
+            let id = &self.checked.execution_id;
+            return Err(Failure::could_not_run(format!(
+                "the run `{id}` has another request: `{field}` differs"
+            ))
+            .hint("choose another `--execution-id`"));
+        }
+        let Some((plan, _)) = plan else {
+            return Err(self.goes_on(&"it has no plan although the planner says so"));
+        };
+        let planned = Planned { plan, tasks_queued };
+        Ok(PlannerAnswer::planned(planned, self.checked.places.clone()))
+    }
+
+    fn ledger(&self) -> Ledger {
+        Ledger::new(self.checked.execution_id.clone())
+    }
+
+    /// Goes on after a look that failed in passing.
+    fn bear(&self, failed_looks: u32, error: LedgerError) -> Result<(), Failure> {
+        if !is_transient(&error) || failed_looks > FAILED_LOOKS_MAX {
+            return Err(self.goes_on(&error));
+        }
+        if failed_looks == 1 {
+            (self.say)(&format!("looking again: {error}"));
+        }
+        Ok(())
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Failure {
+        let (message, id) = (&refusal.message, &self.checked.execution_id);
+        Failure::could_not_run(format!("{message} (execution id `{id}`)"))
+            .hint_if_any(refusal.hint.clone())
+    }
+
+    fn unheard(&self) -> Failure {
+        let id = &self.checked.execution_id;
+        Failure::could_not_run(format!("nothing is heard of the planner of the run `{id}`")).hint(
+            format!(
+                "look for the id in the planner's log; the same command with `--execution-id {id}` goes on"
+            ),
+        )
+    }
+
+    fn goes_on(&self, problem: &dyn std::fmt::Display) -> Failure {
+        let id = &self.checked.execution_id;
+        Failure::could_not_run(format!(
+            "could not follow the run `{id}`, which may go on: {problem}"
+        ))
+        .hint(format!(
+            "the same command with `--execution-id {id}` follows it again"
+        ))
+    }
+}
+
+/// Whether reading the ledger again can help.
+pub(crate) fn is_transient(error: &LedgerError) -> bool {
+    matches!(error, LedgerError::Storage(error) if error.is_transient())
+}
+
+#[cfg(test)]
+mod tests;

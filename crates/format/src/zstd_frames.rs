@@ -1,0 +1,92 @@
+//! Decoding of zstd frames, one after the other, up to something else.
+//!
+//! The library's own reader takes whatever follows a frame for another one, and what it then says
+//! depends on how much there is.
+
+use std::io::{self, BufRead, Read};
+
+use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
+
+use crate::decode_input::Input;
+use crate::source_compression::{SourceCompression, foreign_tail};
+
+/// The largest window that a zstd decoder must support without being told to (`zstd --help`,
+/// `--long`): 2^27 bytes.
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// Reads the decoded bytes of all frames.
+pub(crate) struct ZstdFrames<R> {
+    input: Input<R>,
+    decoder: Decoder<'static>,
+    position: Position,
+}
+
+enum Position {
+    BetweenFrames,
+    InFrame {
+        /// The decoder filled the buffer to its end, and so may have more for the next one.
+        may_hold: bool,
+    },
+}
+
+impl<R: Read> ZstdFrames<R> {
+    pub(crate) fn new(input: Input<R>) -> io::Result<Self> {
+        let mut decoder = Decoder::new()?;
+        decoder.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))?;
+        Ok(Self {
+            input,
+            decoder,
+            position: Position::BetweenFrames,
+        })
+    }
+
+    /// `buffer` must not be empty.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let may_hold = match self.position {
+                Position::InFrame { may_hold } => may_hold,
+                Position::BetweenFrames => match self.input.peek(FRAME_MARK_BYTES)? {
+                    [] => return Ok(0),
+                    head if begins_frame(head) => {
+                        self.decoder.reinit()?;
+                        false
+                    }
+                    _ => return Err(foreign_tail(SourceCompression::Zstd)),
+                },
+            };
+            let source = if may_hold {
+                &[]
+            } else {
+                match self.input.fill_buf()? {
+                    [] => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    source => source,
+                }
+            };
+            let mut source = InBuffer::around(source);
+            let mut decoded = OutBuffer::around(&mut *buffer);
+            let is_frame_over = self.decoder.run(&mut source, &mut decoded)? == 0;
+            let (consumed, decoded) = (source.pos(), decoded.pos());
+            self.input.consume(consumed);
+            self.position = if is_frame_over {
+                Position::BetweenFrames
+            } else {
+                Position::InFrame {
+                    may_hold: decoded == buffer.len(),
+                }
+            };
+            if decoded > 0 {
+                return Ok(decoded);
+            }
+        }
+    }
+}
+
+/// Bytes of the mark at the beginning of a frame.
+const FRAME_MARK_BYTES: usize = 4;
+
+/// Whether a frame or a skippable one begins so (RFC 8878 section 3.1.2), or as much of it as is left.
+fn begins_frame(head: &[u8]) -> bool {
+    let frame = [0x28, 0xB5, 0x2F, 0xFD];
+    let skippable = [head[0], 0x2A, 0x4D, 0x18];
+    frame.starts_with(head) || matches!(head[0], 0x50..=0x5F) && skippable.starts_with(head)
+}

@@ -1,0 +1,248 @@
+//! Calls the auditor: one message for each run, again once something changes after its audit ended.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::audit_record::{AuditRecord, audit_record};
+use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, to_json};
+use crate::queue::QueueError;
+use crate::request::execution_id::ExecutionId;
+use crate::storage::{Precondition, Records, Written};
+
+/// The version of [`AuditCall`] that this software writes, and the newest that it reads.
+pub const AUDIT_CALL_VERSION: u32 = 1;
+
+/// The longest wait for a run, in hours.
+pub const AUDIT_WAIT_HOURS_MAX: u32 = 48;
+
+/// How long one auditor has a call to itself, in seconds: the longest that a function may run.
+const CLAIM_SECS: i64 = 15 * 60;
+
+/// What an auditor is asked to do: wait until the run is finished or overdue, then audit it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditCall {
+    /// [`AUDIT_CALL_VERSION`] of the software that wrote it.
+    pub version: u32,
+    /// The run.
+    pub execution_id: ExecutionId,
+    /// The how-manieth call of the run; from 1.
+    pub number: u64,
+    /// When the waiting ends.
+    pub deadline: DateTime<Utc>,
+}
+
+/// Queues calls of the auditor.
+#[async_trait]
+pub trait CallAuditor: Send + Sync {
+    /// Queues the call.
+    async fn call(&self, call: &AuditCall) -> Result<(), QueueError>;
+}
+
+/// Sends calls and writes them down.
+#[derive(Clone)]
+pub struct AuditCaller {
+    /// Where calls go.
+    pub queue: Arc<dyn CallAuditor>,
+    /// How long an auditor waits for a run at the most, in hours.
+    pub wait_hours: u32,
+}
+
+/// Why the auditor was not called.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditCallError {
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The queue failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl AuditCaller {
+    /// Calls the auditor unless a call is open. The call is sent before it is written down, so
+    /// that a caller that dies in between leads to a second call and never to none.
+    ///
+    /// # Errors
+    ///
+    /// See [`AuditCallError`].
+    pub async fn call(
+        &self,
+        records: &(impl Records + ?Sized),
+        ledger: &Ledger,
+        now: DateTime<Utc>,
+    ) -> Result<(), AuditCallError> {
+        let known = audit_record(records, ledger).await?;
+        if known
+            .as_ref()
+            .is_some_and(|(record, _)| record.is_open(now))
+        {
+            return Ok(());
+        }
+        let wait_hours = self.wait_hours.clamp(1, AUDIT_WAIT_HOURS_MAX);
+        let record = AuditRecord {
+            version: LEDGER_VERSION,
+            number: known
+                .as_ref()
+                .map_or(1, |(record, _)| record.number.saturating_add(1)),
+            deadline: now + TimeDelta::hours(i64::from(wait_hours)),
+            wait_hours,
+            ended: false,
+            claimed_until: None,
+        };
+        self.queue
+            .call(&AuditCall {
+                version: AUDIT_CALL_VERSION,
+                execution_id: ledger.execution_id().clone(),
+                number: record.number,
+                deadline: record.deadline,
+            })
+            .await?;
+        let key = ledger.audit_key();
+        let precondition = match known {
+            None => Precondition::Absent,
+            Some((_, etag)) => Precondition::Unchanged(etag),
+        };
+        // If another caller was faster, its call has the same number and the auditor ends both at once.
+        records
+            .put_if(&key, to_json(&key, &record)?, precondition)
+            .await
+            .map_err(LedgerError::from)?;
+        Ok(())
+    }
+}
+
+/// Takes the call for one auditor, so that a call that was sent twice is answered once. Returns
+/// whether it could; an auditor that dies loses it after a quarter of an hour.
+///
+/// # Errors
+///
+/// The ledger's.
+pub async fn claim_call(
+    records: &(impl Records + ?Sized),
+    call: &AuditCall,
+    now: DateTime<Utc>,
+) -> Result<bool, LedgerError> {
+    let ledger = Ledger::new(call.execution_id.clone());
+    let key = ledger.audit_key();
+    let known = audit_record(records, &ledger).await?;
+    let is_taken = known.as_ref().is_some_and(|(known, _)| {
+        let is_claimed = known.claimed_until.is_some_and(|until| now < until);
+        is_answered(known, call) || (known.number == call.number && is_claimed)
+    });
+    if is_taken {
+        return Ok(false);
+    }
+    let record = AuditRecord {
+        claimed_until: Some(now + TimeDelta::seconds(CLAIM_SECS)),
+        ..record_of(call, known.as_ref(), now)
+    };
+    let precondition = match known {
+        Some((_, etag)) => Precondition::Unchanged(etag),
+        None => Precondition::Absent,
+    };
+    let bytes = to_json(&key, &record)?;
+    let written = records.put_if(&key, bytes, precondition).await?;
+    Ok(written == Written::Yes)
+}
+
+/// Gives a claimed call back, for another try soon.
+///
+/// # Errors
+///
+/// The ledger's; the claim then ends by itself.
+pub async fn release_call(
+    records: &(impl Records + ?Sized),
+    call: &AuditCall,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let ledger = Ledger::new(call.execution_id.clone());
+    let key = ledger.audit_key();
+    let Some((known, etag)) = audit_record(records, &ledger).await? else {
+        return Ok(());
+    };
+    if is_answered(&known, call) {
+        return Ok(());
+    }
+    let known = (known, etag);
+    let bytes = to_json(&key, &record_of(call, Some(&known), now))?;
+    records
+        .put_if(&key, bytes, Precondition::Unchanged(known.1))
+        .await?;
+    Ok(())
+}
+
+/// Whether the call has been ended, by this auditor or by another, or a newer one has taken its place.
+///
+/// # Errors
+///
+/// The ledger's.
+pub async fn is_ended(
+    records: &(impl Records + ?Sized),
+    call: &AuditCall,
+) -> Result<bool, LedgerError> {
+    let ledger = Ledger::new(call.execution_id.clone());
+    let record = audit_record(records, &ledger).await?;
+    Ok(record.is_some_and(|(record, _)| is_answered(&record, call)))
+}
+
+fn is_answered(known: &AuditRecord, call: &AuditCall) -> bool {
+    known.number > call.number || (known.number == call.number && known.ended)
+}
+
+/// Writes down that the call has been answered.
+///
+/// # Errors
+///
+/// The ledger's.
+pub async fn end_call(
+    records: &(impl Records + ?Sized),
+    call: &AuditCall,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    let ledger = Ledger::new(call.execution_id.clone());
+    let key = ledger.audit_key();
+    let known = audit_record(records, &ledger).await?;
+    let record = AuditRecord {
+        ended: true,
+        ..record_of(call, known.as_ref(), now)
+    };
+    let precondition = match known {
+        Some((known, _)) if known.number > call.number => return Ok(()),
+        Some((_, etag)) => Precondition::Unchanged(etag),
+        None => Precondition::Absent,
+    };
+    // Whoever was faster has ended it too, or has called again; both may stay.
+    records
+        .put_if(&key, to_json(&key, &record)?, precondition)
+        .await?;
+    Ok(())
+}
+
+/// The call as the ledger holds it while it is open.
+fn record_of(
+    call: &AuditCall,
+    known: Option<&(AuditRecord, String)>,
+    now: DateTime<Utc>,
+) -> AuditRecord {
+    AuditRecord {
+        version: LEDGER_VERSION,
+        number: call.number,
+        deadline: call.deadline,
+        wait_hours: known.map_or_else(
+            || hours_until(now, call.deadline),
+            |(record, _)| record.wait_hours,
+        ),
+        ended: false,
+        claimed_until: None,
+    }
+}
+
+fn hours_until(now: DateTime<Utc>, deadline: DateTime<Utc>) -> u32 {
+    u32::try_from((deadline - now).num_hours())
+        .unwrap_or(1)
+        .clamp(1, AUDIT_WAIT_HOURS_MAX)
+}

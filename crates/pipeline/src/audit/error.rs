@@ -1,0 +1,44 @@
+//! Why there is no report.
+
+use thiserror::Error;
+
+use crate::ledger::LedgerError;
+use crate::ledger::planning_record::Refusal;
+use crate::request::execution_id::ExecutionId;
+use crate::storage::StorageError;
+
+/// Why there is no report.
+#[derive(Debug, Error)]
+pub enum AuditError {
+    /// There is no run with this id.
+    #[error("there is no run `{0}`")]
+    UnknownRun(ExecutionId),
+    /// The planner refused it, so there is nothing to be complete.
+    #[error("the run `{execution_id}` is not planned: {}", refusal.message)]
+    Refused {
+        /// The run.
+        execution_id: ExecutionId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The ledger could not be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl AuditError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::UnknownRun(_) => {
+                Some("the ids are the folders' names in `_recovery` at the destination".to_owned())
+            }
+            Self::Refused { refusal, .. } => refusal.hint.clone(),
+            Self::Ledger(error) => error.hint(),
+            Self::Storage(error) => error.hint.clone(),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The auditor: compares plan, receipts and output, and proves that nothing is missing.
+
+pub(crate) mod call;
+pub(crate) mod error;
+pub(crate) mod file_check;
+pub(crate) mod report_slot;
+pub(crate) mod tally;
+
+use chrono::{DateTime, Utc};
+
+use crate::audit::error::AuditError;
+use crate::audit::report_slot::{CONFLICTS_MAX, ReportSlot};
+use crate::audit::tally::Tally;
+use crate::ledger::plan_record::PlanRecord;
+use crate::ledger::planning_record::Refusal;
+use crate::ledger::report::{AuditDigests, Report};
+use crate::ledger::{Ledger, RequestRecord, read_record, read_sealed};
+use crate::request::execution_id::ExecutionId;
+use crate::storage::{ListObjects, OpenObject, Records, StorageError, Written, for_each_page};
+
+/// How an audit that waits for its run stands.
+#[derive(Debug)]
+pub enum Audited {
+    /// The run is still going on.
+    Waiting {
+        /// Tasks that have a receipt.
+        receipts: u64,
+        /// Tasks of the plan, if it is complete.
+        planned: Option<u64>,
+    },
+    /// The run is finished or overdue; the report is written.
+    Finished {
+        /// The report.
+        report: Box<Report>,
+        /// Whether the waiting ended with tasks still missing.
+        is_overdue: bool,
+    },
+}
+
+/// Audits a run if it is finished or the deadline has passed.
+///
+/// # Errors
+///
+/// See [`AuditError`]; nothing is written then.
+pub async fn audit_when_finished<D>(
+    destination: &D,
+    execution_id: &ExecutionId,
+    deadline: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<Audited, AuditError>
+where
+    D: ListObjects + Records + ?Sized,
+{
+    let ledger = Ledger::new(execution_id.clone());
+    if now < deadline {
+        // The listing alone tells at a fraction of the cost that receipts are lacking.
+        let plan = read_record::<PlanRecord>(destination, &ledger.plan_key()).await?;
+        let planned = plan.map(|(plan, _)| plan.objects.planned);
+        let receipts = count(destination, &ledger.receipts_prefix()).await?;
+        if planned.is_none_or(|planned| receipts < planned) {
+            return Ok(Audited::Waiting { receipts, planned });
+        }
+    }
+    for _ in 0..CONFLICTS_MAX {
+        let slot = ReportSlot::look(destination, &ledger).await?;
+        let earlier = EarlierAudit::Ignored;
+        let (report, digests) = examine(destination, None, earlier, execution_id, now).await?;
+        let is_unfinished = report.times.planned_at.is_none() || report.objects.missing > 0;
+        if is_unfinished && now < deadline {
+            return Ok(Audited::Waiting {
+                receipts: report.objects.done + report.objects.failed,
+                planned: Some(report.objects.planned),
+            });
+        }
+        if slot.write(&report, digests).await? == Written::Yes {
+            return Ok(Audited::Finished {
+                report: Box::new(report),
+                is_overdue: is_unfinished,
+            });
+        }
+    }
+    Err(ReportSlot::<D>::conflict(&ledger).into())
+}
+
+async fn count<D: ListObjects + ?Sized>(storage: &D, prefix: &str) -> Result<u64, StorageError> {
+    let mut objects = 0;
+    for_each_page(storage, prefix, |page| objects += page.objects.len() as u64).await?;
+    Ok(objects)
+}
+
+/// Audits a run and writes what it found: the report, and the mark of a complete run.
+///
+/// # Errors
+///
+/// See [`AuditError`]; nothing is written then.
+pub async fn audit<D>(
+    destination: &D,
+    execution_id: &ExecutionId,
+    now: DateTime<Utc>,
+) -> Result<Report, AuditError>
+where
+    D: ListObjects + Records + ?Sized,
+{
+    let ledger = Ledger::new(execution_id.clone());
+    for _ in 0..CONFLICTS_MAX {
+        let slot = ReportSlot::look(destination, &ledger).await?;
+        let earlier = EarlierAudit::Ignored;
+        let (report, digests) = examine(destination, None, earlier, execution_id, now).await?;
+        if slot.write(&report, digests).await? == Written::Yes {
+            return Ok(report);
+        }
+    }
+    Err(ReportSlot::<D>::conflict(&ledger).into())
+}
+
+/// Audits a run without writing anything; also one that is still going on.
+///
+/// # Errors
+///
+/// See [`AuditError`].
+pub async fn inspect<D>(
+    destination: &D,
+    execution_id: &ExecutionId,
+    now: DateTime<Utc>,
+) -> Result<Report, AuditError>
+where
+    D: ListObjects + Records + ?Sized,
+{
+    let earlier = EarlierAudit::Compared;
+    let (report, _) = examine(destination, None, earlier, execution_id, now).await?;
+    Ok(report)
+}
+
+/// As [`inspect`], and reads every file of the run back to compare its content with what its receipt says:
+/// the checksum, and the number of events or of rejected bytes.
+///
+/// # Errors
+///
+/// See [`AuditError`].
+pub async fn verify<D>(
+    destination: &D,
+    execution_id: &ExecutionId,
+    now: DateTime<Utc>,
+) -> Result<Report, AuditError>
+where
+    D: ListObjects + Records + OpenObject,
+{
+    let earlier = EarlierAudit::Compared;
+    let reread = Some(destination as &dyn OpenObject);
+    let (report, _) = examine(destination, reread, earlier, execution_id, now).await?;
+    Ok(report)
+}
+
+/// Whether an audit compares with what an earlier one saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum EarlierAudit {
+    /// It is about to be replaced: what was mended since need not agree with it.
+    Ignored,
+    /// Nothing may have changed since.
+    Compared,
+}
+
+async fn examine<D>(
+    destination: &D,
+    reread: Option<&dyn OpenObject>,
+    earlier: EarlierAudit,
+    execution_id: &ExecutionId,
+    now: DateTime<Utc>,
+) -> Result<(Report, AuditDigests), AuditError>
+where
+    D: ListObjects + Records + ?Sized,
+{
+    let ledger = Ledger::new(execution_id.clone());
+    let request = read_sealed::<RequestRecord>(destination, &ledger.request_key())
+        .await?
+        .ok_or_else(|| AuditError::UnknownRun(execution_id.clone()))?;
+    let mut tally = Tally::new(&ledger, request, now);
+    // Before the task lists and receipts: those of a complete plan can't grow any more.
+    tally.read_plan(destination).await?;
+    if !tally.has_plan()
+        && let Some(refusal) = Refusal::read(destination, &ledger).await?
+    {
+        let execution_id = execution_id.clone();
+        return Err(AuditError::Refused {
+            execution_id,
+            refusal,
+        });
+    }
+    for hour in tally.hours() {
+        tally.add_hour(destination, hour).await?;
+    }
+    tally.compare_receipts(destination).await?;
+    if earlier == EarlierAudit::Compared {
+        tally.compare_with_audit(destination).await?;
+    }
+    tally.compare_files(destination, reread).await?;
+    Ok(tally.into_report())
+}

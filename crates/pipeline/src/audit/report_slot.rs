@@ -1,0 +1,101 @@
+//! The place of a run's report and of the mark of a complete run, which two auditors of the same run
+//! may want to write at the same time.
+
+use crate::audit::error::AuditError;
+use crate::ledger::report::{AuditDigests, Report, Verdict};
+use crate::ledger::{Ledger, LedgerError, read_record, report_digest, to_json, to_unsealed_json};
+use crate::storage::{Precondition, Records, Written};
+
+/// How often an audit is made again because another one was written meanwhile.
+pub(crate) const CONFLICTS_MAX: u32 = 16;
+
+/// The report as it was before an audit began to look at its run.
+pub(crate) struct ReportSlot<'a, D: ?Sized> {
+    destination: &'a D,
+    ledger: &'a Ledger,
+    precondition: Precondition,
+}
+
+impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
+    /// To be called before the run is looked at: a report then replaces only what was written
+    /// before that, so that the newest look at the run is what stays.
+    pub(crate) async fn look(destination: &'a D, ledger: &'a Ledger) -> Result<Self, AuditError> {
+        let known = destination.get(&ledger.report_key()).await?;
+        Ok(Self {
+            destination,
+            ledger,
+            precondition: known.map_or(Precondition::Absent, |known| {
+                Precondition::Unchanged(known.etag)
+            }),
+        })
+    }
+
+    /// Writes the report, what it was made of, and the mark of a complete run, unless another report
+    /// was written meanwhile: then the run must be looked at again.
+    pub(crate) async fn write(
+        self,
+        report: &Report,
+        digests: AuditDigests,
+    ) -> Result<Written, AuditError> {
+        let (key, digests_key) = (self.ledger.report_key(), self.ledger.digests_key());
+        // First, so that an audit cut short does not leave the mark beside a worse report.
+        if report.verdict != Verdict::Complete {
+            self.destination.delete(&self.ledger.success_key()).await?;
+        }
+        let bytes = to_unsealed_json(&key, report)?;
+        let digest = report_digest(&key, &bytes)?;
+        let mut written = self
+            .destination
+            .put_if(&key, bytes, self.precondition.clone())
+            .await?;
+        if written == Written::Yes {
+            let digests = AuditDigests {
+                report: digest.clone(),
+                ..digests
+            };
+            let bytes = to_json(&digests_key, &digests)?;
+            self.destination.put(&digests_key, bytes).await?;
+            // Another auditor may have written its own report and digests in between. Where they
+            // say the same, it does not matter whose are there.
+            let now = self.destination.get(&key).await?;
+            let is_same = match now {
+                Some(record) => report_digest(&key, &record.bytes)? == digest,
+                None => false,
+            };
+            if !is_same {
+                written = Written::PreconditionFailed;
+            }
+        }
+        self.settle_mark().await?;
+        Ok(written)
+    }
+
+    /// Has the mark follow the report that is there, whoever wrote it. The report is looked at again
+    /// afterwards: one that comes even later has its own auditor settle the mark after this one.
+    async fn settle_mark(&self) -> Result<(), AuditError> {
+        let (key, mark) = (self.ledger.report_key(), self.ledger.success_key());
+        let mut settled = None;
+        for _ in 0..CONFLICTS_MAX {
+            let Some((report, etag)) = read_record::<Report>(self.destination, &key).await? else {
+                return Ok(());
+            };
+            if settled.as_ref() == Some(&etag) {
+                return Ok(());
+            }
+            match report.verdict {
+                Verdict::Complete => self.destination.put(&mark, Vec::new()).await?,
+                Verdict::NeedsLook | Verdict::Incomplete => self.destination.delete(&mark).await?,
+            }
+            settled = Some(etag);
+        }
+        Err(Self::conflict(self.ledger).into())
+    }
+
+    /// The report changed during every look at the run.
+    pub(crate) fn conflict(ledger: &Ledger) -> LedgerError {
+        LedgerError::Invalid {
+            key: ledger.report_key(),
+            detail: "it changes with every attempt to write it".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What the tally comes to: the report and its verdict.
+
+use super::Tally;
+use crate::ledger::report::{AuditDigests, Report, Times, Verdict};
+use crate::ledger::{LEDGER_VERSION, SOFTWARE};
+
+impl Tally<'_> {
+    /// The report, and what it was made of; the report's own digest is left to whoever writes it.
+    pub(crate) fn into_report(mut self) -> (Report, AuditDigests) {
+        self.compare_plan();
+        let incomplete = self.reasons_for_incomplete();
+        let needs_look = self.reasons_for_a_look();
+        let verdict = match (incomplete.is_empty(), needs_look.is_empty()) {
+            (false, _) => Verdict::Incomplete,
+            (true, false) => Verdict::NeedsLook,
+            (true, true) => Verdict::Complete,
+        };
+        let duration = self.now - self.request.created_at;
+        let plan = self.plan.as_ref();
+        let digests = AuditDigests {
+            version: LEDGER_VERSION,
+            report: String::new(),
+            plan: self.plan_digest.filter(|_| plan.is_some()),
+            receipts: self.receipts_digests,
+        };
+        let report = Report {
+            version: LEDGER_VERSION,
+            software: SOFTWARE.to_owned(),
+            execution_id: self.ledger.execution_id().clone(),
+            verdict,
+            reasons: [incomplete, needs_look].concat(),
+            request: self.request.request,
+            objects: self.objects,
+            bytes: self.counts.bytes,
+            events: self.counts.events,
+            rejected_fragments: self.counts.rejected_fragments,
+            outside_tolerance_max_millis: self.counts.outside_tolerance_max_millis,
+            foreign_names: self.foreign_names,
+            empty_objects: self.empty_objects,
+            unexpected: plan.map(|plan| plan.unexpected.clone()).unwrap_or_default(),
+            unverifiable_records: self.unverifiable_records,
+            output: self.output,
+            unrecovered: self.unrecovered,
+            rejected_files: self.rejected_files,
+            times: Times {
+                created_at: self.request.created_at,
+                planned_at: plan.map(|plan| plan.planned_at),
+                finished_at: self.finished_at,
+                audited_at: self.now,
+                duration_millis: u64::try_from(duration.num_milliseconds()).unwrap_or(0),
+            },
+            hours: self.hours,
+        };
+        (report, digests)
+    }
+
+    fn reasons_for_incomplete(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let objects = &self.objects;
+        if self.plan.is_none() {
+            reasons.push(format!(
+                "the plan is not complete: {} hours not listed",
+                self.unlisted_hours
+            ));
+        } else if self.unlisted_hours > 0 {
+            reasons.push(format!(
+                "the task lists of {} hours are gone",
+                self.unlisted_hours
+            ));
+        }
+        if objects.failed > 0 {
+            reasons.push(format!("objects failed: {}", objects.failed));
+        }
+        if objects.missing > 0 {
+            reasons.push(format!("objects missing: {}", objects.missing));
+        }
+        if objects.listed != objects.pruned + objects.planned
+            || objects.planned != objects.done + objects.failed + objects.missing
+            || !self.counts.balances()
+        {
+            reasons.push("the balance does not close".to_owned());
+        }
+        reasons.extend(self.disagreements.iter().cloned());
+        reasons
+    }
+
+    fn reasons_for_a_look(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        let events = &self.counts.events;
+        if self.counts.rejected_fragments > 0 {
+            reasons.push(format!(
+                "rejected fragments: {}",
+                self.counts.rejected_fragments
+            ));
+        }
+        if events.repeated_ids > 0 {
+            reasons.push(format!(
+                "events whose id comes twice, perhaps two in one: {}",
+                events.repeated_ids
+            ));
+        }
+        if events.outside_tolerance > 0 {
+            reasons.push(format!(
+                "events that arrived outside of their objects' tolerance: {}, by up to {:.1} s",
+                events.outside_tolerance,
+                self.counts.outside_tolerance_max_millis as f64 / 1000.0
+            ));
+        }
+        if self.objects.listed == 0 {
+            reasons.push("no objects at all in the range".to_owned());
+        } else if self.objects.done > 0 && events.found == 0 {
+            reasons.push(format!(
+                "no events at all in {} objects, of which {} hold nothing",
+                self.objects.done, self.empty_objects
+            ));
+        }
+        if let Some(unexpected) = self.plan.as_ref().map(|plan| &plan.unexpected)
+            && unexpected.objects > 0
+        {
+            reasons.push(format!(
+                "objects among the hours of the range that belong to no hour and were not recovered: {}, the first `{}`",
+                unexpected.objects,
+                unexpected.named.first().map_or("", String::as_str)
+            ));
+        }
+        // Judged as of the planning: what came later is not in the plan, however old it is by now.
+        if self
+            .request
+            .request
+            .window()
+            .is_open(self.request.created_at)
+        {
+            reasons
+                .push("window still open: objects could still come when it was planned".to_owned());
+        }
+        if self.foreign_names > 0 {
+            reasons.push(format!(
+                "objects with foreign names: {}",
+                self.foreign_names
+            ));
+        }
+        reasons
+    }
+}

@@ -1,0 +1,113 @@
+//! What lies among the hours of a range and is no hour's object.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backup::hour_prefix::HourPrefix;
+use crate::storage::{
+    ListObjects, ListedObject, StorageError, UnreadableEntry, for_each_level_page, for_each_page,
+};
+
+/// Objects that no hour of the range holds, though they lie under one of its days: in the day's folder
+/// itself, in a folder that is no hour such as `7/`, or in the place of a folder; and what lies under
+/// its hours or beside them and that no key can name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unexpected {
+    /// How many.
+    pub objects: u64,
+    /// The first of them, at most [`Unexpected::NAMED_MAX`].
+    pub named: Vec<String>,
+}
+
+impl Unexpected {
+    /// Most entries of [`named`](Self::named).
+    pub const NAMED_MAX: usize = 20;
+
+    pub(crate) fn add(&mut self, name: &str) {
+        self.objects += 1;
+        if self.named.len() < Self::NAMED_MAX {
+            self.named.push(name.to_owned());
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.objects == 0
+    }
+
+    /// Adds what was found elsewhere.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.objects += other.objects;
+        let free = Self::NAMED_MAX.saturating_sub(self.named.len());
+        self.named.extend(other.named.iter().take(free).cloned());
+    }
+
+    pub(crate) fn add_unreadable(&mut self, entries: &[UnreadableEntry]) {
+        entries.iter().for_each(|entry| self.add(&entry.name));
+    }
+
+    fn add_object(&mut self, object: &ListedObject) {
+        if !is_folder_marker(object) {
+            self.add(&object.key);
+        }
+    }
+
+    /// Looks through the days of the hours, but not into the hours themselves.
+    ///
+    /// # Errors
+    ///
+    /// The first of a listing.
+    pub(crate) async fn find_beside(
+        &mut self,
+        source: &dyn ListObjects,
+        hours: &[HourPrefix],
+    ) -> Result<(), StorageError> {
+        let days: BTreeSet<String> = hours.iter().map(|hour| hour.day_key()).collect();
+        for day in &days {
+            self.look_through(source, day).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_through(
+        &mut self,
+        source: &dyn ListObjects,
+        day: &str,
+    ) -> Result<(), StorageError> {
+        // Without the slash, so that an object in the place of the day's folder shows.
+        let in_its_place = day.trim_end_matches('/');
+        for_each_level_page(source, in_its_place, |page| {
+            let same = page
+                .objects
+                .iter()
+                .filter(|object| object.key == in_its_place);
+            same.for_each(|object| self.add_object(object));
+        })
+        .await?;
+        let mut folders = BTreeSet::new();
+        for_each_level_page(source, day, |page| {
+            page.objects
+                .iter()
+                .for_each(|object| self.add_object(object));
+            self.add_unreadable(&page.unreadable);
+            folders.extend(page.folders);
+        })
+        .await?;
+        folders.retain(|folder| HourPrefix::of_key(folder).is_none());
+        for folder in folders {
+            for_each_page(source, &folder, |page| {
+                page.objects
+                    .iter()
+                    .for_each(|object| self.add_object(object));
+                self.add_unreadable(&page.unreadable);
+            })
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Consoles mark folders with empty objects whose keys end with a slash.
+pub(crate) fn is_folder_marker(object: &ListedObject) -> bool {
+    object.size == 0 && object.key.ends_with('/')
+}

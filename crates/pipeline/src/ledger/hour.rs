@@ -1,0 +1,103 @@
+//! The frozen task list of an hour, `tasks/<hour>.jsonl`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::backup::hour_prefix::HourPrefix;
+use crate::backup::unexpected::Unexpected;
+use crate::ledger::{LedgerError, check_version, parse, seal};
+use crate::storage::{ListedObject, Records};
+
+/// The frozen task list of one hour: the first line of its file, then one object a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HourTasks {
+    /// The first line.
+    pub head: HourHead,
+    /// The planned objects in the order of their keys.
+    pub objects: Vec<ListedObject>,
+}
+
+/// What the planner found under one hour prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HourHead {
+    /// [`LEDGER_VERSION`](crate::LEDGER_VERSION).
+    pub version: u32,
+    /// The hour.
+    pub hour: HourPrefix,
+    /// Objects under the prefix: pruned and planned ones.
+    pub listed: u64,
+    /// Objects that can't hold events of the window, going by the time in their names.
+    pub pruned: u64,
+    /// Objects to recover.
+    pub planned: u64,
+    /// Planned objects whose names do not follow the pattern.
+    pub foreign_names: u64,
+    /// Bytes of the planned objects, as stored.
+    pub bytes: u64,
+    /// What lies under the prefix and that no key can name.
+    #[serde(default, skip_serializing_if = "Unexpected::is_empty")]
+    pub unexpected: Unexpected,
+}
+
+impl HourTasks {
+    /// The file's content.
+    ///
+    /// # Errors
+    ///
+    /// None that can happen: the types always serialise.
+    pub fn to_jsonl(&self) -> serde_json::Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec(&self.head)?;
+        for object in &self.objects {
+            bytes.push(b'\n');
+            serde_json::to_writer(&mut bytes, object)?;
+        }
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Reads the file's content.
+    ///
+    /// # Errors
+    ///
+    /// Anything that [`to_jsonl`](Self::to_jsonl) does not write, also a list cut short.
+    pub fn from_jsonl(key: &str, bytes: &[u8]) -> Result<Self, LedgerError> {
+        let mut lines = bytes
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
+        let head: HourHead = parse(key, lines.next().unwrap_or_default())?;
+        check_version(key, head.version)?;
+        let objects: Vec<ListedObject> = lines
+            .map(|line| parse(key, line))
+            .collect::<Result<_, _>>()?;
+        if objects.len() as u64 != head.planned || head.listed != head.pruned + head.planned {
+            return Err(LedgerError::Invalid {
+                key: key.to_owned(),
+                detail: "its counts do not agree with its lines".to_owned(),
+            });
+        }
+        Ok(Self { head, objects })
+    }
+}
+
+/// The task list of an hour, as the ledger holds it.
+pub(crate) struct FrozenHour {
+    pub(crate) tasks: HourTasks,
+    /// Of the list's bytes.
+    pub(crate) digest: String,
+    /// Whether an earlier call wrote it.
+    pub(crate) frozen_before: bool,
+}
+
+/// Reads a frozen hour.
+pub(crate) async fn read_hour(
+    ledger: &(impl Records + ?Sized),
+    key: &str,
+) -> Result<Option<FrozenHour>, LedgerError> {
+    let Some(record) = ledger.get(key).await? else {
+        return Ok(None);
+    };
+    Ok(Some(FrozenHour {
+        tasks: HourTasks::from_jsonl(key, &record.bytes)?,
+        digest: seal::digest(&record.bytes),
+        frozen_before: true,
+    }))
+}

@@ -1,0 +1,306 @@
+//! The ledger: what a run writes down, and where.
+
+pub(crate) mod audit_record;
+pub(crate) mod hour;
+pub(crate) mod observer;
+pub(crate) mod plan_record;
+pub(crate) mod planning_record;
+pub(crate) mod receipt;
+pub(crate) mod report;
+pub(crate) mod seal;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use thiserror::Error;
+
+use crate::backup::hour_prefix::HourPrefix;
+use crate::backup::org_id::OrgId;
+use crate::backup::source_key::TaskId;
+use crate::ledger::seal::Seal;
+use crate::request::execution_id::ExecutionId;
+use crate::request::resolved::ResolvedRequest;
+use crate::storage::{Records, StorageError};
+
+/// The version of every record of the ledger that this software writes, and the newest it reads.
+/// Since version 2 records are sealed by a digest.
+pub const LEDGER_VERSION: u32 = 2;
+
+/// The name and version of this software, as records give it.
+pub const SOFTWARE: &str = concat!("event-recovery ", env!("CARGO_PKG_VERSION"));
+
+/// The keys of one run in the destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger {
+    execution_id: ExecutionId,
+}
+
+impl Ledger {
+    /// The ledger of the run.
+    pub fn new(execution_id: ExecutionId) -> Self {
+        Self { execution_id }
+    }
+
+    /// The run.
+    pub fn execution_id(&self) -> &ExecutionId {
+        &self.execution_id
+    }
+
+    /// What all of the run's records have in common.
+    pub fn folder(&self) -> String {
+        format!("_recovery/{}", self.execution_id)
+    }
+
+    /// [`RequestRecord`].
+    pub fn request_key(&self) -> String {
+        format!("{}/request.json", self.folder())
+    }
+
+    /// [`HourTasks`](crate::HourTasks).
+    pub fn tasks_key(&self, hour: HourPrefix) -> String {
+        format!("{}/tasks/{}.jsonl", self.folder(), hour.label())
+    }
+
+    /// An empty record: the hour's tasks have been queued.
+    pub fn queued_key(&self, hour: HourPrefix) -> String {
+        format!("{}/tasks/{}.queued", self.folder(), hour.label())
+    }
+
+    /// [`PlanRecord`](crate::PlanRecord).
+    pub fn plan_key(&self) -> String {
+        format!("{}/plan.json", self.folder())
+    }
+
+    /// [`PlanningRecord`](crate::ledger::planning_record::PlanningRecord).
+    pub fn planning_key(&self) -> String {
+        format!("{}/planning.json", self.folder())
+    }
+
+    /// [`Refusal`](crate::ledger::planning_record::Refusal).
+    pub fn refused_key(&self) -> String {
+        format!("{}/refused.json", self.folder())
+    }
+
+    /// [`Receipt`](crate::ledger::receipt::Receipt).
+    pub fn receipt_key(&self, task: &TaskId) -> String {
+        format!("{}{task}.json", self.receipts_prefix())
+    }
+
+    /// [`AuditRecord`](crate::AuditRecord).
+    pub fn audit_key(&self) -> String {
+        format!("{}/audit.json", self.folder())
+    }
+
+    /// What all receipts have in common.
+    pub fn receipts_prefix(&self) -> String {
+        format!("{}/receipts/", self.folder())
+    }
+
+    /// [`Report`](crate::ledger::report::Report).
+    pub fn report_key(&self) -> String {
+        format!("{}/report.json", self.folder())
+    }
+
+    /// [`AuditDigests`](crate::ledger::report::AuditDigests).
+    pub fn digests_key(&self) -> String {
+        format!("{}/digests.json", self.folder())
+    }
+
+    /// The task's rejected fragments. Not in the run's folder, because it holds content.
+    pub fn rejected_key(&self, task: &TaskId) -> String {
+        format!("{}{task}.jsonl", self.rejected_prefix())
+    }
+
+    /// The rejected fragments of all tasks.
+    pub fn rejected_prefix(&self) -> String {
+        format!("_recovery/_rejected/{}/", self.execution_id)
+    }
+
+    /// The events of all tasks.
+    pub fn output_prefix(&self) -> String {
+        format!("execution_id={}/", self.execution_id)
+    }
+
+    /// The events of one task on one day.
+    pub fn output_key(&self, org_id: &OrgId, date: &str, task: &TaskId, extension: &str) -> String {
+        format!(
+            "{}org_id={org_id}/date={date}/{task}.{extension}",
+            self.output_prefix()
+        )
+    }
+
+    /// An empty record: the run is complete.
+    pub fn success_key(&self) -> String {
+        format!("{}_SUCCESS", self.output_prefix())
+    }
+}
+
+/// The request as it was when the run began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// [`LEDGER_VERSION`].
+    pub version: u32,
+    /// [`SOFTWARE`].
+    pub software: String,
+    /// When the run began.
+    pub created_at: DateTime<Utc>,
+    /// The request, with every default filled in.
+    pub request: ResolvedRequest,
+}
+
+/// A record of the ledger could not be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LedgerError {
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The record is not what this software writes.
+    #[error("the record `{key}` is damaged: {detail}")]
+    Invalid {
+        /// Its key.
+        key: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A newer version of this software wrote the record.
+    #[error(
+        "the record `{key}` has version {found}, and this software reads up to {LEDGER_VERSION}"
+    )]
+    Newer {
+        /// Its key.
+        key: String,
+        /// Its version.
+        found: u32,
+    },
+}
+
+impl LedgerError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Storage(error) => error.hint.clone(),
+            Self::Invalid { .. } => Some(
+                "restore the record from a version that the destination keeps, or start a new run"
+                    .to_owned(),
+            ),
+            Self::Newer { .. } => Some("use the version of this software that wrote it".to_owned()),
+        }
+    }
+}
+
+/// A record that says which version wrote it.
+pub trait Versioned: DeserializeOwned {
+    /// The record's version.
+    fn version(&self) -> u32;
+}
+
+impl Versioned for RequestRecord {
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+/// A record as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed<T> {
+    /// What it says.
+    pub value: T,
+    /// The record's etag.
+    pub etag: String,
+    /// Whether it says what was written.
+    pub seal: Seal,
+    /// The digest of its bytes.
+    pub digest: String,
+}
+
+/// Reads a JSON record and checks its version; `None` if there is none. With it comes its etag.
+///
+/// # Errors
+///
+/// The storage's, and records that are damaged or too new.
+pub async fn read_record<T: Versioned>(
+    records: &(impl Records + ?Sized),
+    key: &str,
+) -> Result<Option<(T, String)>, LedgerError> {
+    let sealed = read_sealed(records, key).await?;
+    Ok(sealed.map(|sealed| (sealed.value, sealed.etag)))
+}
+
+/// As [`read_record`], for readers to whom it matters whether the record was changed.
+///
+/// # Errors
+///
+/// The storage's, and records that are damaged or too new.
+pub async fn read_sealed<T: Versioned>(
+    records: &(impl Records + ?Sized),
+    key: &str,
+) -> Result<Option<Sealed<T>>, LedgerError> {
+    let Some(record) = records.get(key).await? else {
+        return Ok(None);
+    };
+    let value: T = parse(key, &record.bytes)?;
+    check_version(key, value.version())?;
+    Ok(Some(Sealed {
+        seal: seal::check(&record.bytes, value.version()),
+        digest: seal::digest(&record.bytes),
+        value,
+        etag: record.etag,
+    }))
+}
+
+/// The JSON of a record, indented for people and sealed.
+///
+/// # Errors
+///
+/// A value that JSON can't express; none of this crate's records is one.
+pub fn to_json(key: &str, value: &impl Serialize) -> Result<Vec<u8>, LedgerError> {
+    Ok(seal::seal(to_unsealed_json(key, value)?))
+}
+
+/// The JSON of a record whose digest another record holds.
+pub(crate) fn to_unsealed_json(key: &str, value: &impl Serialize) -> Result<Vec<u8>, LedgerError> {
+    let mut json = serde_json::to_vec_pretty(value).map_err(|error| LedgerError::Invalid {
+        key: key.to_owned(),
+        detail: error.to_string(),
+    })?;
+    json.push(b'\n');
+    Ok(json)
+}
+
+pub(crate) fn parse<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, LedgerError> {
+    serde_json::from_slice(bytes).map_err(|error| LedgerError::Invalid {
+        key: key.to_owned(),
+        detail: format!(
+            "line {}, column {}: not as written",
+            error.line(),
+            error.column()
+        ),
+    })
+}
+
+/// The digest of a report but for its times: two audits that find the same have the same.
+pub(crate) fn report_digest(key: &str, json: &[u8]) -> Result<String, LedgerError> {
+    let mut report: serde_json::Map<String, serde_json::Value> = parse(key, json)?;
+    report.remove("times");
+    Ok(seal::digest(&to_unsealed_json(key, &report)?))
+}
+
+/// The version of a JSON record of any kind.
+pub(crate) fn read_version(key: &str, bytes: &[u8]) -> Result<u32, LedgerError> {
+    #[derive(Deserialize)]
+    struct AnyRecord {
+        version: u32,
+    }
+    let AnyRecord { version } = parse(key, bytes)?;
+    check_version(key, version)?;
+    Ok(version)
+}
+
+pub(crate) fn check_version(key: &str, found: u32) -> Result<(), LedgerError> {
+    if found > LEDGER_VERSION {
+        return Err(LedgerError::Newer {
+            key: key.to_owned(),
+            found,
+        });
+    }
+    Ok(())
+}

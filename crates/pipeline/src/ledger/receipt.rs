@@ -1,0 +1,258 @@
+//! The receipt: what became of one task.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::backup::source_key::{SourceKey, TaskId};
+use crate::ledger::seal::Seal;
+use crate::ledger::{LedgerError, Versioned, read_sealed};
+use crate::storage::Records;
+
+/// What a worker writes down about a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// [`LEDGER_VERSION`](crate::ledger::LEDGER_VERSION).
+    pub version: u32,
+    /// [`SOFTWARE`](crate::ledger::SOFTWARE) of the worker.
+    pub software: String,
+    /// The backup object.
+    pub key: SourceKey,
+    /// Its size in bytes as the task list has it. Receipts of version 1 do not say.
+    #[serde(default)]
+    pub size: Option<u64>,
+    /// Its etag as the task list has it.
+    #[serde(default)]
+    pub etag: Option<String>,
+    /// How often the task has been received, this time included.
+    pub attempts: u32,
+    /// When this attempt began.
+    pub started_at: DateTime<Utc>,
+    /// What became of it.
+    #[serde(flatten)]
+    pub state: State,
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// It had failed, and was queued again.
+    Queued {
+        /// When.
+        queued_at: DateTime<Utc>,
+    },
+    /// The last allowed attempt has begun. Without another receipt by `expires_at` it has failed.
+    Attempting {
+        /// When it counts as failed.
+        expires_at: DateTime<Utc>,
+    },
+    /// It can't be done; the run is incomplete.
+    Failed {
+        /// Why.
+        reason: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The events are written. Nothing overwrites this.
+    Done(Box<Done>),
+}
+
+/// The proof of a task that is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// When the last output was in place.
+    pub finished_at: DateTime<Utc>,
+    /// Whether the object's name follows the pattern of the backup.
+    pub foreign_name: bool,
+    /// The counts of the balance.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// The files with events, in the order of their keys.
+    pub outputs: Vec<Output>,
+    /// The file with rejected fragments, if there are any.
+    pub rejected: Option<Output>,
+}
+
+/// What one object, or several, came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Bytes.
+    pub bytes: ByteCounts,
+    /// Events.
+    pub events: EventCounts,
+    /// Rejected fragments.
+    pub rejected_fragments: u64,
+    /// The largest distance of an event from its object's tolerance, in milliseconds.
+    pub outside_tolerance_max_millis: u64,
+}
+
+/// Where the bytes went: `read = events + whitespace + rejected`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByteCounts {
+    /// Size of the objects as stored.
+    pub source: u64,
+    /// Bytes of the decoded streams.
+    pub read: u64,
+    /// Bytes of events.
+    pub events: u64,
+    /// White space between events, and leading byte order marks.
+    pub whitespace: u64,
+    /// Bytes of rejected fragments.
+    pub rejected: u64,
+}
+
+/// Where the events went: `found = written + out_of_window + filtered_out + duplicates`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventCounts {
+    /// Events in the objects.
+    pub found: u64,
+    /// Events in the output.
+    pub written: u64,
+    /// Events that arrived outside of the window.
+    pub out_of_window: u64,
+    /// Events of the window that the filters leave out.
+    pub filtered_out: u64,
+    /// Duplicates that were dropped: none, they are all kept.
+    pub duplicates: u64,
+    /// Events, already counted above, that arrived further from their object's time than the
+    /// tolerance allows, so that another window could miss them.
+    pub outside_tolerance: u64,
+    /// Events, already counted above, whose top-level `event_id` comes more than once: perhaps two
+    /// events whose boundary was damaged.
+    #[serde(default)]
+    pub repeated_ids: u64,
+}
+
+/// A file that a task wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Its key in the destination.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its CRC-64/NVME in hexadecimal, the checksum that S3 computes of whole objects.
+    pub crc64nvme: String,
+    /// Its events, or its rejected fragments' lines.
+    pub rows: u64,
+}
+
+/// A task's receipt as far as it can be relied upon.
+#[derive(Debug, Default)]
+pub(crate) struct KnownReceipt {
+    pub(crate) receipt: Option<Receipt>,
+    /// Of the record, even if what it says counts for nothing.
+    pub(crate) etag: Option<String>,
+}
+
+impl KnownReceipt {
+    /// Reads a task's receipt. One that is damaged, was changed since it was written, or is of another
+    /// object, counts as none: the task is then carried out again, which writes the receipt anew.
+    pub(crate) async fn read(
+        records: &(impl Records + ?Sized),
+        receipt_key: &str,
+        source_key: &SourceKey,
+    ) -> Result<Self, LedgerError> {
+        match read_sealed::<Receipt>(records, receipt_key).await {
+            Ok(None) => Ok(Self::default()),
+            Ok(Some(known)) => {
+                let is_reliable = known.seal != Seal::Broken && known.value.key == *source_key;
+                Ok(Self {
+                    receipt: is_reliable.then_some(known.value),
+                    etag: Some(known.etag),
+                })
+            }
+            Err(LedgerError::Invalid { .. }) => {
+                let record = records.get(receipt_key).await?;
+                Ok(Self {
+                    receipt: None,
+                    etag: record.map(|record| record.etag),
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The receipt, if it says that the task is done.
+    pub(crate) fn done(&self) -> Option<&Receipt> {
+        self.receipt.as_ref().filter(|receipt| receipt.is_done())
+    }
+
+    /// Whether an attempt has failed for a reason that the receipt names.
+    pub(crate) fn has_reason(&self) -> bool {
+        let state = self.receipt.as_ref().map(|receipt| &receipt.state);
+        matches!(state, Some(State::Failed { .. }))
+    }
+}
+
+impl Receipt {
+    /// Whether the events are written.
+    pub fn is_done(&self) -> bool {
+        matches!(self.state, State::Done(_))
+    }
+
+    /// Whether the task has failed, also by not coming back from its last attempt.
+    pub fn has_failed(&self, now: DateTime<Utc>) -> bool {
+        match self.state {
+            State::Failed { .. } => true,
+            State::Attempting { expires_at } => expires_at <= now,
+            State::Queued { .. } | State::Done(_) => false,
+        }
+    }
+
+    /// The task's id.
+    pub fn task_id(&self) -> TaskId {
+        TaskId::of(&self.key)
+    }
+}
+
+impl Versioned for Receipt {
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+impl Counts {
+    /// Adds another object's counts.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            bytes,
+            events,
+            rejected_fragments,
+            outside_tolerance_max_millis,
+        } = other;
+        self.bytes.source += bytes.source;
+        self.bytes.read += bytes.read;
+        self.bytes.events += bytes.events;
+        self.bytes.whitespace += bytes.whitespace;
+        self.bytes.rejected += bytes.rejected;
+        self.events.found += events.found;
+        self.events.written += events.written;
+        self.events.out_of_window += events.out_of_window;
+        self.events.filtered_out += events.filtered_out;
+        self.events.duplicates += events.duplicates;
+        self.events.outside_tolerance += events.outside_tolerance;
+        self.events.repeated_ids += events.repeated_ids;
+        self.rejected_fragments += rejected_fragments;
+        self.outside_tolerance_max_millis = self
+            .outside_tolerance_max_millis
+            .max(*outside_tolerance_max_millis);
+    }
+
+    /// Whether the objects hold nothing: no bytes at all, or white space alone.
+    pub fn are_empty(&self) -> bool {
+        self.bytes.read == self.bytes.whitespace
+    }
+
+    /// Whether every byte and every event is accounted for.
+    pub fn balances(&self) -> bool {
+        let Self { bytes, events, .. } = self;
+        let bytes_to = bytes
+            .events
+            .checked_add(bytes.whitespace)
+            .and_then(|sum| sum.checked_add(bytes.rejected));
+        let events_to = [events.out_of_window, events.filtered_out, events.duplicates]
+            .iter()
+            .try_fold(events.written, |sum, count| sum.checked_add(*count));
+        bytes_to == Some(bytes.read) && events_to == Some(events.found)
+    }
+}

@@ -1,0 +1,185 @@
+//! The report: what a run came to, and whether that is everything.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::backup::hour_prefix::HourPrefix;
+use crate::backup::unexpected::Unexpected;
+use crate::ledger::Versioned;
+use crate::ledger::receipt::{ByteCounts, Counts, EventCounts};
+use crate::request::execution_id::ExecutionId;
+use crate::request::resolved::ResolvedRequest;
+
+/// Whether a run recovered everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Every event of the window is in the output, and the balance closes.
+    Complete,
+    /// Everything that was planned is recovered, but a person should look at the reasons.
+    NeedsLook,
+    /// Something is missing.
+    Incomplete,
+}
+
+impl Verdict {
+    /// The verdict as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::NeedsLook => "needs_look",
+            Self::Incomplete => "incomplete",
+        }
+    }
+}
+
+/// What the auditor found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`LEDGER_VERSION`](crate::ledger::LEDGER_VERSION).
+    pub version: u32,
+    /// [`SOFTWARE`](crate::ledger::SOFTWARE) of the auditor.
+    pub software: String,
+    /// The run.
+    pub execution_id: ExecutionId,
+    /// Whether it recovered everything.
+    pub verdict: Verdict,
+    /// Why the verdict is not `complete`, the worst first.
+    pub reasons: Vec<String>,
+    /// What was asked for.
+    pub request: ResolvedRequest,
+    /// Objects: `listed = pruned + planned`, `planned = done + failed + missing`.
+    pub objects: ObjectCounts,
+    /// Bytes of the done objects: `read = events + whitespace + rejected`.
+    pub bytes: ByteCounts,
+    /// Events of the done objects:
+    /// `found = written + out_of_window + filtered_out + duplicates`.
+    pub events: EventCounts,
+    /// Fragments that are no events, each kept with its offset and reason.
+    pub rejected_fragments: u64,
+    /// The largest distance of an event from its object's tolerance, in milliseconds.
+    pub outside_tolerance_max_millis: u64,
+    /// Objects whose names do not follow the pattern of the backup; they are recovered too.
+    pub foreign_names: u64,
+    /// Done objects that hold nothing: no bytes at all, or white space alone.
+    #[serde(default)]
+    pub empty_objects: u64,
+    /// What lies among the hours and is no hour's object, so that it was not recovered.
+    #[serde(default)]
+    pub unexpected: Unexpected,
+    /// Records of the ledger that an earlier version of this software wrote without a digest, so that
+    /// a change to them can't be seen.
+    #[serde(default)]
+    pub unverifiable_records: u64,
+    /// The files with events.
+    pub output: OutputCounts,
+    /// The first failed and missing objects, at most [`Report::UNRECOVERED_MAX`].
+    pub unrecovered: Vec<Unrecovered>,
+    /// The files of rejected fragments, at most [`Report::REJECTED_FILES_MAX`].
+    pub rejected_files: Vec<String>,
+    /// The balance of each hour prefix.
+    pub hours: Vec<HourBalance>,
+    /// When things happened.
+    pub times: Times,
+}
+
+impl Report {
+    /// Most entries of [`unrecovered`](Self::unrecovered); [`objects`](Self::objects) counts all.
+    pub const UNRECOVERED_MAX: usize = 100;
+    /// Most entries of [`rejected_files`](Self::rejected_files).
+    pub const REJECTED_FILES_MAX: usize = 100;
+}
+
+impl Versioned for Report {
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+/// What an audit has seen, so that a later change to it shows. Apart from the report, because receipts
+/// hold times: two runs of the same request have the same report but for its times, and other digests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditDigests {
+    /// [`LEDGER_VERSION`](crate::ledger::LEDGER_VERSION).
+    pub version: u32,
+    /// Of `report.json` without its times, as JSON with sorted keys.
+    pub report: String,
+    /// Of `plan.json`, if there is a plan.
+    pub plan: Option<String>,
+    /// For each hour whose objects are all done, of the digests of its receipts in the order of the
+    /// task list: a receipt that is done never changes.
+    pub receipts: BTreeMap<HourPrefix, String>,
+}
+
+impl Versioned for AuditDigests {
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+/// Objects of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectCounts {
+    /// Under the hour prefixes.
+    pub listed: u64,
+    /// Left out, since they can't hold events of the window.
+    pub pruned: u64,
+    /// To be recovered.
+    pub planned: u64,
+    /// Recovered.
+    pub done: u64,
+    /// Given up, with a reason.
+    pub failed: u64,
+    /// Without a receipt that says either.
+    pub missing: u64,
+}
+
+/// The files with events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputCounts {
+    /// How many.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// An object that was not recovered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unrecovered {
+    /// Its key.
+    pub key: String,
+    /// Why.
+    pub reason: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// The balance of one hour prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HourBalance {
+    /// The hour.
+    pub hour: HourPrefix,
+    /// Its objects.
+    pub objects: ObjectCounts,
+    /// What they came to.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// When things happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// When the run began.
+    pub created_at: DateTime<Utc>,
+    /// When the planning began that completed its plan.
+    pub planned_at: Option<DateTime<Utc>>,
+    /// When its last object was done.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// When this report was made.
+    pub audited_at: DateTime<Utc>,
+    /// From the beginning of the run to this report, in milliseconds. A run that was interrupted
+    /// counts the interruption.
+    pub duration_millis: u64,
+}

@@ -1,0 +1,102 @@
+//! Writes down how a call of a planner stands, for those who do not wait for its answer.
+
+use chrono::{DateTime, Utc};
+
+use crate::ledger::plan_record::PlanRecord;
+use crate::ledger::planning_record::{PlanningRecord, PlanningState, Refusal, RefusalKind};
+use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, read_record, to_json};
+use crate::plan::error::PlanError;
+use crate::storage::{Precondition, Records, Written};
+
+/// How often a record that others write at the same time is written again.
+const CONFLICTS_MAX: u32 = 8;
+
+/// What a call of the planner came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// The plan, which is complete.
+    pub plan: PlanRecord,
+    /// Tasks that this call queued.
+    pub tasks_queued: u64,
+}
+
+/// One call of a planner whose caller may not be there any more.
+pub(crate) struct PlanningCall<'a> {
+    pub(crate) records: &'a dyn Records,
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) called_at: DateTime<Utc>,
+}
+
+impl PlanningCall<'_> {
+    /// Writes down that the call has begun.
+    pub(crate) async fn begin(&self) -> Result<(), LedgerError> {
+        self.write(PlanningState::Planning).await
+    }
+
+    /// Writes down what the call came to.
+    pub(crate) async fn end(&self, planned: &Result<Planned, PlanError>) -> Result<(), PlanError> {
+        let error = match planned {
+            Ok(Planned { tasks_queued, .. }) => {
+                let tasks_queued = *tasks_queued;
+                return Ok(self.write(PlanningState::Planned { tasks_queued }).await?);
+            }
+            Err(error) => error,
+        };
+        let written = match error {
+            PlanError::OutOfTime {
+                hours_done, hours, ..
+            } => {
+                let (hours_done, hours) = (*hours_done, *hours);
+                self.write(PlanningState::OutOfTime { hours_done, hours })
+                    .await
+            }
+            _ => self.refuse(error).await,
+        };
+        // The error that the call ended with says more than that it could not be written down,
+        // and who follows the run notices the silence.
+        drop(written);
+        Ok(())
+    }
+
+    async fn refuse(&self, error: &PlanError) -> Result<(), LedgerError> {
+        let refusal = Refusal {
+            version: LEDGER_VERSION,
+            kind: match error.is_transient() {
+                true => RefusalKind::Transient,
+                false => RefusalKind::Refused,
+            },
+            message: error.to_string(),
+            hint: error.hint(),
+            called_at: self.called_at,
+        };
+        let key = self.ledger.refused_key();
+        self.records.put(&key, to_json(&key, &refusal)?).await?;
+        Ok(())
+    }
+
+    /// Writes the state, unless a call that began later has written its own.
+    async fn write(&self, state: PlanningState) -> Result<(), LedgerError> {
+        let key = self.ledger.planning_key();
+        let record = PlanningRecord {
+            version: LEDGER_VERSION,
+            called_at: self.called_at,
+            state,
+        };
+        let bytes = to_json(&key, &record)?;
+        for _ in 0..CONFLICTS_MAX {
+            let precondition = match read_record::<PlanningRecord>(self.records, &key).await? {
+                None => Precondition::Absent,
+                Some((known, _)) if known.called_at > self.called_at => return Ok(()),
+                Some((_, etag)) => Precondition::Unchanged(etag),
+            };
+            let written = self.records.put_if(&key, bytes.clone(), precondition);
+            if written.await? == Written::Yes {
+                return Ok(());
+            }
+        }
+        Err(LedgerError::Invalid {
+            key,
+            detail: "it changes with every attempt to write it".to_owned(),
+        })
+    }
+}

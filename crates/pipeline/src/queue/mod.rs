@@ -1,0 +1,29 @@
+//! The queue between planner and workers.
+
+pub(crate) mod in_process;
+pub(crate) mod task;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::queue::task::Task;
+
+/// Queues tasks.
+#[async_trait]
+pub trait SendTasks: Send + Sync {
+    /// Queues the tasks; may wait for room.
+    async fn send(&self, tasks: Vec<Task>) -> Result<(), QueueError>;
+
+    /// Whether queued tasks outlive the process. If not, a run that goes on queues them again.
+    fn is_durable(&self) -> bool;
+}
+
+/// Tasks could not be queued.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("could not queue {tasks} tasks: {problem}")]
+pub struct QueueError {
+    /// How many.
+    pub tasks: usize,
+    /// Why.
+    pub problem: String,
+}

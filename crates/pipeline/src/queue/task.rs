@@ -1,0 +1,63 @@
+//! A task: one backup object to recover, as it travels through the queue.
+
+use serde::{Deserialize, Serialize};
+
+use crate::backup::source_key::{SourceKey, TaskId};
+use crate::request::execution_id::ExecutionId;
+use crate::request::resolved::{Compression, Filters, Format, ResolvedRequest};
+use crate::request::window::Window;
+use crate::storage::ListedObject;
+
+/// The version of [`Task`] that this software writes, and the newest that it reads.
+pub const TASK_VERSION: u32 = 1;
+
+/// What a worker is asked to do. Which buckets and whose events is not in it: the worker knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// [`TASK_VERSION`] of the software that wrote it.
+    pub version: u32,
+    /// The run it belongs to.
+    pub execution_id: ExecutionId,
+    /// The backup object's key in the source.
+    pub key: SourceKey,
+    /// Its size in bytes when it was planned.
+    pub size: u64,
+    /// Its etag when it was planned; it is read only if it still has it.
+    pub etag: String,
+    /// Which events are wanted, by time.
+    pub window: Window,
+    /// Which events are wanted, by content.
+    pub filters: Filters,
+    /// How they are written.
+    pub format: Format,
+    /// How the output is compressed.
+    pub compression: Compression,
+}
+
+impl Task {
+    /// The task for an object of the plan.
+    pub fn new(
+        execution_id: &ExecutionId,
+        request: &ResolvedRequest,
+        key: SourceKey,
+        object: &ListedObject,
+    ) -> Self {
+        Self {
+            version: TASK_VERSION,
+            execution_id: execution_id.clone(),
+            key,
+            size: object.size,
+            etag: object.etag.clone(),
+            window: request.window(),
+            filters: request.filters(),
+            format: request.format,
+            compression: request.compression,
+        }
+    }
+
+    /// Its id: the same on every attempt.
+    pub fn id(&self) -> TaskId {
+        TaskId::of(&self.key)
+    }
+}

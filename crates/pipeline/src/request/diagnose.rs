@@ -1,0 +1,89 @@
+//! Says about a request that did not parse which field is to blame, which `serde_json` does not.
+
+use serde_json::Value;
+
+use crate::backup::org_id::{ORG_ID_ACCEPTS, excerpt};
+use crate::request::TIME_ACCEPTS;
+use crate::request::error::{RequestError, any_of};
+use crate::request::execution_id::EXECUTION_ID_ACCEPTS;
+use crate::request::resolved::Format;
+use crate::request::window::WindowKind;
+
+/// The JSON type that a field of a request has.
+#[derive(Clone, Copy, PartialEq)]
+enum Shape {
+    Text,
+    OptionalText,
+    Texts,
+    Flag,
+}
+
+impl Shape {
+    fn fits(self, value: &Value) -> bool {
+        match (self, value) {
+            (_, Value::Null) => self != Self::Text,
+            (Self::Text | Self::OptionalText, value) => value.is_string(),
+            (Self::Texts, Value::Array(values)) => values.iter().all(Value::is_string),
+            (Self::Texts, _) => false,
+            (Self::Flag, value) => value.is_boolean(),
+        }
+    }
+}
+
+/// Every field of a request: its name, its JSON type, what it accepts.
+fn fields() -> [(&'static str, Shape, String); 10] {
+    let compressions = any_of(["none", "gzip", "zstd", "snappy"]);
+    let of_kind = any_of(WindowKind::ALL.map(WindowKind::as_str));
+    let formats = any_of(Format::ALL.map(Format::as_str));
+    [
+        ("org_id", Shape::Text, ORG_ID_ACCEPTS.to_owned()),
+        ("start", Shape::Text, TIME_ACCEPTS.to_owned()),
+        ("end", Shape::Text, TIME_ACCEPTS.to_owned()),
+        ("window", Shape::OptionalText, of_kind),
+        ("format", Shape::OptionalText, formats),
+        ("compression", Shape::OptionalText, compressions),
+        ("domains", Shape::Texts, "a list of strings".to_owned()),
+        ("event_types", Shape::Texts, "a list of strings".to_owned()),
+        ("dry_run", Shape::Flag, any_of(["true", "false"])),
+        (
+            "execution_id",
+            Shape::OptionalText,
+            EXECUTION_ID_ACCEPTS.to_owned(),
+        ),
+    ]
+}
+
+/// Says about a request that did not parse which field is to blame, which `serde_json` does not.
+pub(crate) fn diagnose(json: &[u8], error: &serde_json::Error) -> RequestError {
+    let whole = |problem| {
+        RequestError::new("request", problem)
+            .accepts("a JSON object")
+            .hinting(error.to_string())
+    };
+    let Ok(value) = serde_json::from_slice::<Value>(json) else {
+        return whole("is not valid JSON");
+    };
+    let Value::Object(object) = value else {
+        return whole("is not a JSON object");
+    };
+    let fields = fields();
+    if let Some(unknown) = object
+        .keys()
+        .find(|key| !fields.iter().any(|f| f.0 == *key))
+    {
+        let unknown = excerpt(unknown).escape_debug().to_string();
+        return RequestError::new("request", "has a field that it does not know")
+            .accepts(any_of(fields.map(|(name, ..)| name)))
+            .found(format!("`{unknown}`"));
+    }
+    for (name, shape, accepts) in fields {
+        let refused = match object.get(name) {
+            None if shape == Shape::Text => RequestError::new(name, "is missing"),
+            Some(value) if !shape.fits(value) => RequestError::new(name, "has the wrong JSON type")
+                .found(excerpt(&value.to_string())),
+            _ => continue,
+        };
+        return refused.accepts(accepts);
+    }
+    whole("names a field twice")
+}

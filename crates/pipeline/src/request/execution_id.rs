@@ -1,0 +1,182 @@
+//! The execution id: which run it is.
+
+use std::fmt;
+
+use chrono::{DateTime, Datelike, Timelike, Utc};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use crate::backup::org_id::excerpt;
+
+/// The longest execution id, in bytes.
+pub const EXECUTION_ID_BYTES_MAX: usize = 64;
+
+/// What an execution id accepts, for messages.
+pub(crate) const EXECUTION_ID_ACCEPTS: &str =
+    "1 to 64 of `A-Za-z0-9._-`, beginning with neither `.` nor `_`";
+
+/// Bytes of the SHA-256 that a derived id shows, two hex digits each.
+const DERIVED_DIGEST_BYTES: usize = 4;
+
+/// The id of one run: 1 to 64 of `A-Za-z0-9._-`, not beginning with `.` or `_`.
+///
+/// It names folders in the destination. The first character can therefore make neither `.` nor
+/// `..`, nor a folder of the ledger's own such as `_rejected`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ExecutionId(String);
+
+/// A text that is no execution id.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("not an execution id; it accepts {EXECUTION_ID_ACCEPTS}: {found:?}")]
+pub struct ExecutionIdError {
+    /// The first 64 characters of what was found.
+    pub found: String,
+}
+
+impl ExecutionId {
+    /// Takes an id that a caller brings; it is kept as it is.
+    ///
+    /// # Errors
+    ///
+    /// Anything that the type's rule excludes.
+    pub fn parse(text: &str) -> Result<Self, ExecutionIdError> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        if (1..=EXECUTION_ID_BYTES_MAX).contains(&text.len())
+            && text.bytes().all(allowed)
+            && !text.starts_with(['.', '_'])
+        {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ExecutionIdError {
+                found: excerpt(text),
+            })
+        }
+    }
+
+    /// Derives the id of a run over `[start, end)`, for example
+    /// `20240401T000000Z-20240404T000000Z-1f3a9c2e`.
+    ///
+    /// `identity` is what makes the run this run: the request's JSON and the id of the invocation
+    /// or its scheduled time. The same input gives the same id, so that a retried invocation goes on
+    /// with its own run. The hex digits are the first 32 bits of the SHA-256 of `identity` alone.
+    pub fn derive(start: DateTime<Utc>, end: DateTime<Utc>, identity: &[u8]) -> Self {
+        let digest = Sha256::digest(identity);
+        let mut id = format!("{}-{}-", basic_form(start), basic_form(end));
+        for byte in digest.iter().take(DERIVED_DIGEST_BYTES) {
+            id.push_str(&format!("{byte:02x}"));
+        }
+        Self(id)
+    }
+
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ExecutionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for ExecutionId {
+    type Error = ExecutionIdError;
+
+    fn try_from(text: String) -> Result<Self, ExecutionIdError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<ExecutionId> for String {
+    fn from(id: ExecutionId) -> Self {
+        id.0
+    }
+}
+
+/// ISO 8601's basic form in whole seconds. The year is held to four digits, so that a derived id
+/// keeps its length and its characters for every instant there is.
+fn basic_form(instant: DateTime<Utc>) -> String {
+    format!(
+        "{:04}{:02}{:02}T{:02}{:02}{:02}Z",
+        instant.year().clamp(0, 9999),
+        instant.month(),
+        instant.day(),
+        instant.hour(),
+        instant.minute(),
+        instant.second(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn only_names_that_are_safe_as_a_folder_are_accepted() {
+        let longest = "x".repeat(EXECUTION_ID_BYTES_MAX);
+        let too_long = "x".repeat(EXECUTION_ID_BYTES_MAX + 1);
+        let rows = [
+            ("one character", "a", true),
+            ("every kind of character", "Az09._-", true),
+            ("a dash first", "-a", true),
+            ("dots inside", "a..b", true),
+            ("longest", &longest, true),
+            ("too long", &too_long, false),
+            ("empty", "", false),
+            ("dot", ".", false),
+            ("two dots", "..", false),
+            ("hidden", ".a", false),
+            ("the ledger's own folder", "_rejected", false),
+            ("slash", "a/b", false),
+            ("backslash", "a\\b", false),
+            ("space", "a b", false),
+            ("line end", "a\n", false),
+            ("equals sign", "a=b", false),
+            ("not ASCII", "é", false),
+        ];
+        for (name, text, accepted) in rows {
+            let parsed = ExecutionId::parse(text);
+            assert_eq!(parsed.is_ok(), accepted, "{name}");
+            if let Ok(id) = parsed {
+                assert_eq!(id.as_str(), text, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_derived_id_shows_the_range_and_the_digest() {
+        let (start, end) = (at("2024-04-01T00:00:00Z"), at("2024-04-04T00:00:00Z"));
+        let id = ExecutionId::derive(start, end, b"abc");
+        // SHA-256 of `abc` begins with ba7816bf (FIPS 180-2, appendix B.1).
+        assert_eq!(id.as_str(), "20240401T000000Z-20240404T000000Z-ba7816bf");
+        assert_eq!(id, ExecutionId::derive(start, end, b"abc"));
+        assert_ne!(id, ExecutionId::derive(start, end, b"abd"));
+    }
+
+    #[test]
+    fn a_derived_id_is_valid_for_every_instant() {
+        for instant in [
+            DateTime::<Utc>::MIN_UTC,
+            DateTime::UNIX_EPOCH,
+            at("2016-12-31T23:59:60.5Z"),
+            DateTime::<Utc>::MAX_UTC,
+        ] {
+            let id = ExecutionId::derive(instant, instant, b"");
+            assert_eq!(ExecutionId::parse(id.as_str()), Ok(id));
+        }
+    }
+
+    #[test]
+    fn json_holds_a_plain_string_and_is_parsed_again() {
+        let id: ExecutionId = serde_json::from_str("\"run-1\"").unwrap();
+        assert_eq!(serde_json::to_string(&id).unwrap(), "\"run-1\"");
+        assert!(serde_json::from_str::<ExecutionId>("\"../x\"").is_err());
+    }
+}

@@ -1,0 +1,416 @@
+//! The recovery request: what a caller asks for, and what it comes to.
+//!
+//! [`RecoveryRequest`] is the request as written, every value still text. [`RecoveryRequest::resolve`]
+//! turns it into a [`ResolvedRequest`], in which every value is present and valid, or into one
+//! [`RequestError`] that names the field and what it accepts.
+
+pub(crate) mod diagnose;
+pub(crate) mod error;
+pub(crate) mod execution_id;
+pub(crate) mod resolved;
+pub(crate) mod schedule;
+pub(crate) mod window;
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Days, NaiveTime, SecondsFormat, TimeDelta, Utc};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::backup::hour_prefix::{HourPrefix, parse_date};
+use crate::backup::org_id::{ORG_ID_ACCEPTS, OrgId};
+use crate::request::error::{RequestError, any_of, quoted};
+use crate::request::execution_id::{EXECUTION_ID_ACCEPTS, ExecutionId};
+use crate::request::resolved::{Compression, Format, ResolvedRequest, WindowParameters};
+use crate::request::window::{Tolerance, WindowKind, is_whole_hour};
+
+/// The longest request that is read, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 256 * 1024;
+
+pub(crate) const TIME_ACCEPTS: &str =
+    "a date like `2024-04-01` or an RFC 3339 instant like `2024-04-01T00:00:00Z`";
+const RANGE_HINT: &str =
+    "two dates are both inclusive; of two instants the second is the first after the range";
+
+/// A recovery request as a caller writes it; the project's documentation shows its JSON.
+///
+/// Absent, `null` and empty lists mean the default. Unknown fields are refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoveryRequest {
+    /// Whose backup: an [`OrgId`].
+    pub org_id: String,
+    /// The first date, or the first instant.
+    pub start: String,
+    /// The last date, or the first instant after the range.
+    pub end: String,
+    /// `arrival` (default) or `publish`.
+    #[serde(default)]
+    pub window: Option<String>,
+    /// `parquet` (default) or `ndjson`.
+    #[serde(default)]
+    pub format: Option<String>,
+    /// One that goes with the format; its first is the default, see [`Format::compressions`].
+    #[serde(default)]
+    pub compression: Option<String>,
+    /// Only events of these domains; empty for all.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub domains: Vec<String>,
+    /// Only events of these types; empty for all.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub event_types: Vec<String>,
+    /// Plan only: read and write no events.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub dry_run: bool,
+    /// The caller's own id of the run: an [`ExecutionId`].
+    #[serde(default)]
+    pub execution_id: Option<String>,
+}
+
+/// What a deployment allows a request to ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestLimits {
+    /// The longest range, in days of 24 hours.
+    pub days_max: u32,
+    /// The most values of one filter. Filters travel in every task message, so they stay small.
+    pub filter_values_max: usize,
+    /// The longest value of a filter, in bytes.
+    pub filter_value_bytes_max: usize,
+}
+
+/// What a request comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// What is recovered. Two runs with equal ones write the same.
+    pub request: ResolvedRequest,
+    /// Plan only: read and write no events.
+    pub dry_run: bool,
+    /// The caller's own id of the run, if it brought one.
+    pub execution_id: Option<ExecutionId>,
+}
+
+impl Resolution {
+    /// Refuses a request for another org than the one that is served.
+    ///
+    /// # Errors
+    ///
+    /// The field `org_id`, when it names another.
+    pub fn check_org(&self, served: &OrgId) -> Result<(), RequestError> {
+        if self.request.org_id == *served {
+            return Ok(());
+        }
+        Err(
+            RequestError::new("org_id", "is not served by this deployment")
+                .accepts(format!("`{served}`"))
+                .found(quoted(self.request.org_id.as_str())),
+        )
+    }
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        Self {
+            days_max: 400,
+            filter_values_max: 100,
+            filter_value_bytes_max: 128,
+        }
+    }
+}
+
+impl RecoveryRequest {
+    /// Reads a request from its JSON, without judging its values.
+    ///
+    /// # Errors
+    ///
+    /// No JSON object, more than [`REQUEST_BYTES_MAX`] bytes, and fields that are unknown, missing,
+    /// given twice or of another JSON type.
+    pub fn from_json(json: &[u8]) -> Result<Self, RequestError> {
+        if json.len() > REQUEST_BYTES_MAX {
+            return Err(RequestError::new("request", "is too long")
+                .accepts(format!("at most {REQUEST_BYTES_MAX} bytes"))
+                .found(json.len().to_string()));
+        }
+        serde_json::from_slice(json).map_err(|error| diagnose::diagnose(json, &error))
+    }
+
+    /// Checks every value and fills in the defaults. `tolerance` is the deployment's setting.
+    ///
+    /// # Errors
+    ///
+    /// The first field that is not acceptable, in the order of the struct, but the range as a whole
+    /// after each of its ends.
+    pub fn resolve(
+        self,
+        limits: &RequestLimits,
+        tolerance: &Tolerance,
+        now: DateTime<Utc>,
+    ) -> Result<Resolution, RequestError> {
+        let org_id = OrgId::parse(&self.org_id).map_err(|_| {
+            RequestError::new("org_id", "is not an org id")
+                .accepts(ORG_ID_ACCEPTS)
+                .found(quoted(&self.org_id))
+        })?;
+        let range = Range::parse(&self.start, &self.end)?;
+        range.check(limits, now)?;
+        let kind = choose("window", self.window.as_deref(), &WindowKind::ALL)?;
+        if kind == WindowKind::Publish {
+            range.check_whole_hours()?;
+        }
+        let format = choose("format", self.format.as_deref(), &Format::ALL)?;
+        let compression = choose_compression(format, self.compression.as_deref())?;
+        let request = ResolvedRequest {
+            org_id,
+            start: range.start,
+            end: range.end,
+            window: WindowParameters {
+                kind,
+                lead_secs: tolerance.lead_secs,
+                lag_secs: tolerance.lag_secs,
+            },
+            format,
+            compression,
+            domains: filter_values("domains", self.domains, limits)?,
+            event_types: filter_values("event_types", self.event_types, limits)?,
+        };
+        let execution_id = self.execution_id.map(|id| {
+            ExecutionId::parse(&id).map_err(|_| {
+                RequestError::new("execution_id", "is not an execution id")
+                    .accepts(EXECUTION_ID_ACCEPTS)
+                    .found(quoted(&id))
+            })
+        });
+        Ok(Resolution {
+            request,
+            dry_run: self.dry_run,
+            execution_id: execution_id.transpose()?,
+        })
+    }
+}
+
+/// A requested range and the text it comes from.
+struct Range<'a> {
+    start: DateTime<Utc>,
+    end: DateTime<Utc>,
+    start_text: &'a str,
+    end_text: &'a str,
+}
+
+/// One end of a range as written.
+enum Bound {
+    Date(DateTime<Utc>),
+    Instant(DateTime<Utc>),
+}
+
+impl<'a> Range<'a> {
+    fn parse(start_text: &'a str, end_text: &'a str) -> Result<Self, RequestError> {
+        let start = Bound::parse("start", start_text)?;
+        let end = Bound::parse("end", end_text)?;
+        let mixed = |accepts| {
+            RequestError::new("end", "is not of the same kind as `start`")
+                .accepts(accepts)
+                .found(quoted(end_text))
+                .hinting(RANGE_HINT)
+        };
+        let (start, end) = match (start, end) {
+            (Bound::Date(start), Bound::Date(last)) => (start, day_after(last)),
+            (Bound::Instant(start), Bound::Instant(end)) => (start, end),
+            (Bound::Date(_), Bound::Instant(_)) => {
+                return Err(mixed("a date, because `start` is one"));
+            }
+            (Bound::Instant(_), Bound::Date(_)) => {
+                return Err(mixed("an RFC 3339 instant, because `start` is one"));
+            }
+        };
+        Ok(Self {
+            start,
+            end,
+            start_text,
+            end_text,
+        })
+    }
+
+    fn check(&self, limits: &RequestLimits, now: DateTime<Utc>) -> Result<(), RequestError> {
+        let start_error =
+            |problem| RequestError::new("start", problem).found(quoted(self.start_text));
+        let end_error =
+            |problem: String| RequestError::new("end", problem).found(quoted(self.end_text));
+        if self.start >= self.end {
+            let problem = if self.start == self.end {
+                "makes an empty range"
+            } else {
+                "is before `start`"
+            };
+            return Err(end_error(problem.to_owned())
+                .accepts(format!("a time after `start`, {}", quoted(self.start_text)))
+                .hinting(RANGE_HINT));
+        }
+        if self.start < DateTime::UNIX_EPOCH {
+            return Err(
+                start_error("is before 1970").accepts("a time from `1970-01-01T00:00:00Z` on")
+            );
+        }
+        if self.start > now {
+            return Err(start_error("is in the future")
+                .accepts(format!("a time up to now, `{}`", rfc3339(now)))
+                .hinting("times are UTC unless they carry another offset"));
+        }
+        let days = days_rounded_up(self.end.signed_duration_since(self.start));
+        if days > i64::from(limits.days_max) {
+            return Err(end_error(format!("makes a range of {days} days"))
+                .accepts(format!("a range of at most {} days", limits.days_max))
+                .hinting("split the range into several requests that adjoin"));
+        }
+        Ok(())
+    }
+
+    fn check_whole_hours(&self) -> Result<(), RequestError> {
+        let ends = [
+            ("start", self.start, self.start_text),
+            ("end", self.end, self.end_text),
+        ];
+        for (field, instant, text) in ends {
+            if !is_whole_hour(instant) {
+                let hour = HourPrefix::from_instant(instant);
+                let (before, after) = (rfc3339(hour.start()), rfc3339(hour.end()));
+                return Err(RequestError::new(field, "is not on a whole UTC hour")
+                    .accepts("a date or a whole hour, because `window` is `publish`")
+                    .found(quoted(text))
+                    .hinting(format!(
+                        "the nearest whole hours are `{before}` and `{after}`; \
+                         `window` `arrival` takes any instant"
+                    )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Bound {
+    fn parse(field: &str, text: &str) -> Result<Self, RequestError> {
+        if let Some(date) = parse_date(text) {
+            return Ok(Self::Date(date.and_time(NaiveTime::MIN).and_utc()));
+        }
+        match DateTime::parse_from_rfc3339(text) {
+            Ok(instant) => Ok(Self::Instant(without_leap_second(instant.to_utc()))),
+            Err(_) => Err(RequestError::new(field, "is neither a date nor an instant")
+                .accepts(TIME_ACCEPTS)
+                .found(quoted(text))
+                .hinting("an instant carries its seconds and an offset, `Z` or one like `-03:00`")),
+        }
+    }
+}
+
+/// A value that a request chooses by its name.
+trait Choice: Copy {
+    fn name(self) -> &'static str;
+}
+
+impl Choice for WindowKind {
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Choice for Format {
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Choice for Compression {
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// The one of `choices` that `text` names, the first when there is no text.
+fn choose<T: Choice>(field: &str, text: Option<&str>, choices: &[T]) -> Result<T, RequestError> {
+    let name = text.or_else(|| choices.first().map(|first| first.name()));
+    choices
+        .iter()
+        .copied()
+        .find(|choice| Some(choice.name()) == name)
+        .ok_or_else(|| {
+            RequestError::new(field, "is not one of its values")
+                .accepts(any_of(choices.iter().map(|choice| choice.name())))
+                .found(quoted(text.unwrap_or_default()))
+        })
+}
+
+fn choose_compression(format: Format, text: Option<&str>) -> Result<Compression, RequestError> {
+    choose("compression", text, format.compressions()).map_err(|error| {
+        let other = Format::ALL.into_iter().find(|other| {
+            let names = other.compressions().iter().map(|c| c.as_str());
+            names.into_iter().any(|name| Some(name) == text)
+        });
+        let Some(other) = other else { return error };
+        RequestError {
+            problem: format!("does not go with the format `{}`", format.as_str()),
+            hint: Some(format!("it goes with the format `{}`", other.as_str())),
+            ..error
+        }
+    })
+}
+
+fn filter_values(
+    field: &str,
+    values: Vec<String>,
+    limits: &RequestLimits,
+) -> Result<BTreeSet<String>, RequestError> {
+    let bytes_max = limits.filter_value_bytes_max;
+    for value in &values {
+        let problem = if value.is_empty() {
+            "holds an empty value"
+        } else if value.trim() != value || value.contains(char::is_control) {
+            "holds a value with white space around it or a control character"
+        } else if value.len() > bytes_max {
+            "holds a value that is too long"
+        } else {
+            continue;
+        };
+        return Err(RequestError::new(field, problem)
+            .accepts(format!("values of 1 to {bytes_max} bytes"))
+            .found(quoted(value))
+            .hinting(format!("leave `{field}` out to recover all")));
+    }
+    let values = BTreeSet::from_iter(values);
+    if values.len() > limits.filter_values_max {
+        return Err(RequestError::new(field, "holds too many values")
+            .accepts(format!("at most {} values", limits.filter_values_max))
+            .found(values.len().to_string()));
+    }
+    Ok(values)
+}
+
+fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+fn day_after(day: DateTime<Utc>) -> DateTime<Utc> {
+    day.checked_add_days(Days::new(1))
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+fn days_rounded_up(length: TimeDelta) -> i64 {
+    let days = length.num_days();
+    days + i64::from(length > TimeDelta::days(days))
+}
+
+/// `chrono` keeps 23:59:60 as a second of its own, which no other instant in this project has: it
+/// is the first second of the next minute.
+fn without_leap_second(instant: DateTime<Utc>) -> DateTime<Utc> {
+    match instant.timestamp_subsec_nanos().checked_sub(1_000_000_000) {
+        Some(nanos) => DateTime::from_timestamp(instant.timestamp() + 1, nanos).unwrap_or(instant),
+        None => instant,
+    }
+}
+
+fn rfc3339(instant: DateTime<Utc>) -> String {
+    instant.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! A new file that is written past the page cache, where its file system can do so.
+//!
+//! Recovered events are written once and not read again by this program. Kept in the page cache they
+//! would cost half of the kernel's time, and push out what other programs have there.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// What is written at a time: large enough that the device's latency does not count.
+const BLOCK_BYTES: usize = 1024 * 1024;
+/// What Linux may want addresses and lengths to be multiples of: the largest logical block.
+const ALIGNMENT: usize = 4096;
+
+/// A file that is written from its beginning to its end. After an error it is void.
+///
+/// Holds one block, of which as much is touched as has been written to it.
+pub(crate) struct DirectFile {
+    file: File,
+    path: PathBuf,
+    is_direct: bool,
+    block: Block,
+    /// Bytes of the file that lie before the block.
+    position: u64,
+}
+
+impl DirectFile {
+    /// A new file at `path`, where none may be.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        let mut new = Self {
+            file,
+            path: path.to_owned(),
+            is_direct: false,
+            block: Block::new(),
+            position: 0,
+        };
+        // Some file systems can't, and then the file stays as it was opened.
+        if let Ok(file) = open_direct(path) {
+            new.file = file;
+            new.is_direct = true;
+        }
+        Ok(new)
+    }
+
+    /// Writes what is left, and everything through to the disk.
+    pub(crate) fn sync(mut self) -> io::Result<()> {
+        let length = self.position + self.block.bytes().len() as u64;
+        self.block.pad_to_alignment();
+        self.write_block()?;
+        self.file.set_len(length)?;
+        self.file.sync_all()
+    }
+
+    fn write_block(&mut self) -> io::Result<()> {
+        let mut rest = self.block.bytes();
+        while !rest.is_empty() {
+            match self.file.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.position += written as u64;
+                    rest = &rest[written..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The file system wants another alignment, for instance after a short write, or
+                // only says now that it can't.
+                Err(error) if self.is_direct && is_refusal(&error) => {
+                    self.file = OpenOptions::new().write(true).open(&self.path)?;
+                    self.file.seek(SeekFrom::Start(self.position))?;
+                    self.is_direct = false;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.block.clear();
+        Ok(())
+    }
+}
+
+impl Write for DirectFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.block.room() == 0 {
+            self.write_block()?;
+        }
+        let length = bytes.len().min(self.block.room());
+        self.block.push(&bytes[..length]);
+        Ok(length)
+    }
+
+    /// Nothing to do: half a block can't be written.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+    )
+}
+
+#[cfg(target_os = "linux")]
+fn open_direct(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(path)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_direct(_path: &Path) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Up to [`BLOCK_BYTES`] that begin at an aligned address.
+struct Block {
+    /// Never grows beyond its capacity, so that it stays where it is.
+    memory: Vec<u8>,
+    start: usize,
+}
+
+impl Block {
+    fn new() -> Self {
+        let mut memory: Vec<u8> = Vec::with_capacity(BLOCK_BYTES + ALIGNMENT);
+        let start = memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        memory.resize(start, 0);
+        Self { memory, start }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.memory[self.start..]
+    }
+
+    fn room(&self) -> usize {
+        BLOCK_BYTES - self.bytes().len()
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.memory.extend_from_slice(bytes);
+    }
+
+    fn pad_to_alignment(&mut self) {
+        let length = self.bytes().len().next_multiple_of(ALIGNMENT);
+        self.memory.resize(self.start + length, 0);
+    }
+
+    fn clear(&mut self) {
+        self.memory.truncate(self.start);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn content(length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at * 31 % 251) as u8).collect()
+    }
+
+    fn written(folder: &Path, content: &[u8], piece: usize, misalignment: usize) -> Vec<u8> {
+        let path = folder.join("file");
+        let mut file = DirectFile::create(&path).unwrap();
+        file.block.start += misalignment;
+        file.block.memory.resize(file.block.start, 0);
+        for piece in content.chunks(piece) {
+            file.write_all(piece).unwrap();
+        }
+        file.sync().unwrap();
+        let found = fs::read(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        found
+    }
+
+    #[test]
+    fn every_byte_arrives_around_blocks_and_alignments() {
+        let folder = tempfile::tempdir().unwrap();
+        for edge in [0, ALIGNMENT, BLOCK_BYTES, 3 * BLOCK_BYTES] {
+            for length in [edge.saturating_sub(1), edge, edge + 1] {
+                let content = content(length);
+                for piece in [1000, BLOCK_BYTES - 1, 4 * BLOCK_BYTES] {
+                    let found = written(folder.path(), &content, piece, 0);
+                    assert!(found == content, "{length} in pieces of {piece}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_system_that_refuses_is_written_to_as_any_program_would() {
+        let content = content(2 * BLOCK_BYTES + 100);
+        let in_memory = Path::new("/dev/shm");
+        let folder = tempfile::tempdir().unwrap();
+        // The kernel refuses addresses that are not aligned.
+        assert!(written(folder.path(), &content, 1000, 1) == content);
+        if in_memory.is_dir() {
+            let folder = tempfile::tempdir_in(in_memory).unwrap();
+            assert!(written(folder.path(), &content, 1000, 0) == content);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "other").unwrap();
+        assert!(DirectFile::create(&path).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"other");
+    }
+}

@@ -1,0 +1,363 @@
+//! A folder as a storage: keys are paths below it.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+
+use crate::storage::checksum::Checksum;
+use crate::storage::direct_file::DirectFile;
+use crate::storage::folder_listing::{etag, is_missing, list_folder, list_level, printable};
+use crate::storage::regular_file::{NotOpened, open_regular};
+use crate::storage::{
+    CreateObject, LevelPage, ListObjects, ListPage, OpenObject, Precondition, Problem, Record,
+    Records, StagedObject, StorageError, Written,
+};
+
+/// A storage in a folder of the local file system.
+///
+/// What is written is first written to the staging folder, synced, and then renamed into place, so
+/// the staging folder must lie on the same file system. One process at a time may write records
+/// conditionally.
+#[derive(Debug)]
+pub struct LocalFolder {
+    root: PathBuf,
+    staging: PathBuf,
+    staged: AtomicU64,
+}
+
+impl LocalFolder {
+    /// A storage in `root`, which stages what it writes in `staging`. Creates neither.
+    pub fn new(root: impl Into<PathBuf>, staging: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            staging: staging.into(),
+            staged: AtomicU64::new(0),
+        }
+    }
+
+    fn path(&self, operation: &'static str, key: &str) -> Result<PathBuf, StorageError> {
+        // On Windows a backslash separates folders too.
+        let is_unsafe =
+            |part: &str| matches!(part, "" | "." | "..") || (cfg!(windows) && part.contains('\\'));
+        if key.split('/').any(is_unsafe) {
+            return Err(StorageError {
+                operation,
+                key: key.to_owned(),
+                problem: Problem::Permanent("it is not a plain relative path".to_owned()),
+                hint: None,
+            });
+        }
+        Ok(self.root.join(key))
+    }
+
+    /// The folder that everything lies in whose key begins with the prefix.
+    fn folder_of(&self, prefix: &str) -> Result<PathBuf, StorageError> {
+        match prefix.rsplit_once('/') {
+            Some((folder, _)) => self.path("list", folder),
+            None => Ok(self.root.clone()),
+        }
+    }
+
+    fn stage(&self, key: &str) -> Result<StagedPath, StorageError> {
+        let target = self.path("write", key)?;
+        let number = self.staged.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{number}", std::process::id());
+        fs::create_dir_all(&self.staging).map_err(|error| storage_error("write", key, &error))?;
+        Ok(StagedPath {
+            path: self.staging.join(name),
+            target,
+            key: key.to_owned(),
+        })
+    }
+
+    fn stage_record(&self, key: &str, bytes: &[u8]) -> Result<StagedPath, StorageError> {
+        let staged = self.stage(key)?;
+        let write = || {
+            let mut file = File::create_new(&staged.path)?;
+            file.write_all(bytes)?;
+            file.sync_all()
+        };
+        write().map_err(|error| storage_error("write", key, &error))?;
+        Ok(staged)
+    }
+}
+
+#[async_trait]
+impl ListObjects for LocalFolder {
+    /// The whole listing in one page: a folder can't be read from a point on.
+    async fn list_page(&self, prefix: &str, _next: Option<&str>) -> Result<ListPage, StorageError> {
+        let folder = self.folder_of(prefix)?;
+        // What is staged is not there yet.
+        let mut page = list_folder(&self.root, &folder, &self.staging)
+            .map_err(|error| storage_error("list", prefix, &error))?;
+        page.objects.retain(|object| object.key.starts_with(prefix));
+        page.objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        let prefix = printable(Path::new(prefix));
+        page.unreadable
+            .retain(|entry| entry.name.starts_with(&prefix));
+        page.unreadable.sort_unstable();
+        Ok(page)
+    }
+
+    async fn list_level(
+        &self,
+        prefix: &str,
+        _next: Option<&str>,
+    ) -> Result<LevelPage, StorageError> {
+        let folder = self.folder_of(prefix)?;
+        let mut page = list_level(&self.root, &folder, &self.staging)
+            .map_err(|error| storage_error("list", prefix, &error))?;
+        page.objects.retain(|object| object.key.starts_with(prefix));
+        page.objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        page.folders.retain(|folder| folder.starts_with(prefix));
+        page.folders.sort_unstable();
+        let prefix = printable(Path::new(prefix));
+        page.unreadable
+            .retain(|entry| entry.name.starts_with(&prefix));
+        page.unreadable.sort_unstable();
+        Ok(page)
+    }
+}
+
+#[async_trait]
+impl OpenObject for LocalFolder {
+    async fn open(&self, key: &str, etag: &str) -> Result<Box<dyn Read + Send>, StorageError> {
+        let path = self.path("read", key)?;
+        let (file, _) = open_regular(&path).map_err(|error| {
+            let hint = "put a regular file in its place and start a new run, or remove it";
+            not_opened(key, error, hint)
+        })?;
+        let object = OpenFile {
+            file,
+            key: key.to_owned(),
+            etag: etag.to_owned(),
+        };
+        object.check_unchanged()?;
+        Ok(Box::new(object))
+    }
+}
+
+/// A file that must not change while it is read.
+struct OpenFile {
+    file: File,
+    key: String,
+    etag: String,
+}
+
+impl OpenFile {
+    fn check_unchanged(&self) -> Result<(), StorageError> {
+        let metadata = self
+            .file
+            .metadata()
+            .map_err(|error| storage_error("read", &self.key, &error))?;
+        if etag(&metadata) == self.etag {
+            return Ok(());
+        }
+        Err(StorageError::changed(&self.key))
+    }
+}
+
+impl Read for OpenFile {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self
+            .file
+            .read(buffer)
+            .map_err(|error| io::Error::other(storage_error("read", &self.key, &error)))?;
+        if length == 0 && !buffer.is_empty() {
+            self.check_unchanged().map_err(io::Error::other)?;
+        }
+        Ok(length)
+    }
+}
+
+#[async_trait]
+impl Records for LocalFolder {
+    async fn get(&self, key: &str) -> Result<Option<Record>, StorageError> {
+        let mut file = match open_regular(&self.path("read", key)?) {
+            Ok((file, _)) => file,
+            Err(NotOpened::Io(error)) if is_missing(&error) => return Ok(None),
+            Err(error) => {
+                let hint = "move it away, put back the file that belongs there if you have it, and run the same command again";
+                return Err(not_opened(key, error, hint));
+            }
+        };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)
+            .map_err(|error| storage_error("read", key, &error))?;
+        let etag = Checksum::of(&bytes);
+        Ok(Some(Record { bytes, etag }))
+    }
+
+    async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
+        self.stage_record(key, &bytes)?.commit()
+    }
+
+    async fn put_if(
+        &self,
+        key: &str,
+        bytes: Vec<u8>,
+        precondition: Precondition,
+    ) -> Result<Written, StorageError> {
+        if let Precondition::Unchanged(etag) = &precondition
+            && self
+                .get(key)
+                .await?
+                .is_none_or(|record| record.etag != *etag)
+        {
+            return Ok(Written::PreconditionFailed);
+        }
+        let staged = self.stage_record(key, &bytes)?;
+        match precondition {
+            Precondition::Absent => staged.commit_if_absent(),
+            Precondition::Unchanged(_) => staged.commit().map(|()| Written::Yes),
+        }
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        match fs::remove_file(self.path("remove", key)?) {
+            Err(error) if !is_missing(&error) => Err(storage_error("remove", key, &error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl CreateObject for LocalFolder {
+    fn create(&self, key: &str) -> Result<Box<dyn StagedObject>, StorageError> {
+        let staged = self.stage(key)?;
+        let file = DirectFile::create(&staged.path)
+            .map_err(|error| storage_error("write", key, &error))?;
+        Ok(Box::new(StagedFile {
+            file: Some(file),
+            staged,
+        }))
+    }
+}
+
+/// A file in the staging folder, removed unless it is committed.
+struct StagedPath {
+    path: PathBuf,
+    target: PathBuf,
+    key: String,
+}
+
+impl StagedPath {
+    fn commit(self) -> Result<(), StorageError> {
+        let rename = || {
+            self.create_target_folder()?;
+            fs::rename(&self.path, &self.target)?;
+            sync_folder_of(&self.target)
+        };
+        rename().map_err(|error| self.error(&error))
+    }
+
+    fn commit_if_absent(self) -> Result<Written, StorageError> {
+        let link = || {
+            self.create_target_folder()?;
+            fs::hard_link(&self.path, &self.target)?;
+            sync_folder_of(&self.target)
+        };
+        match link() {
+            Ok(()) => Ok(Written::Yes),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Ok(Written::PreconditionFailed)
+            }
+            Err(error) => Err(self.error(&error)),
+        }
+    }
+
+    fn create_target_folder(&self) -> io::Result<()> {
+        self.target.parent().map_or(Ok(()), fs::create_dir_all)
+    }
+
+    fn error(&self, error: &io::Error) -> StorageError {
+        storage_error("write", &self.key, error)
+    }
+}
+
+impl Drop for StagedPath {
+    fn drop(&mut self) {
+        // After a rename there is nothing left to remove, and what can't be removed is cleared with
+        // the staging folder.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// An object in the making.
+struct StagedFile {
+    // Dropped, and so closed, before its path is removed; `None` once all of it is on the disk.
+    file: Option<DirectFile>,
+    staged: StagedPath,
+}
+
+impl Write for StagedFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.file {
+            Some(file) => file.write(bytes),
+            None => Err(io::Error::other("written to after it was sealed")),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl StagedObject for StagedFile {
+    fn seal(&mut self) -> Result<(), StorageError> {
+        let synced = self.file.take().map_or(Ok(()), DirectFile::sync);
+        synced.map_err(|error| self.staged.error(&error))
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<(), StorageError> {
+        self.seal()?;
+        self.staged.commit()
+    }
+}
+
+/// A rename lasts once the folder that holds the name is on the disk.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    path.parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// What is said of a file that can't be opened; the hint is for what is no regular file.
+fn not_opened(key: &str, error: NotOpened, hint: &str) -> StorageError {
+    match error {
+        NotOpened::Io(error) => storage_error("read", key, &error),
+        NotOpened::Irregular(what) => StorageError {
+            operation: "read",
+            key: key.to_owned(),
+            problem: Problem::Permanent(format!("not a regular file (it is {what})")),
+            hint: Some(hint.to_owned()),
+        },
+    }
+}
+
+/// The one place that decides which errors of the file system are worth a retry.
+fn storage_error(operation: &'static str, key: &str, error: &io::Error) -> StorageError {
+    use io::ErrorKind as Kind;
+    let (problem, hint) = match error.kind() {
+        Kind::NotFound => (Problem::Gone, None),
+        Kind::PermissionDenied => (
+            Problem::AccessDenied(error.to_string()),
+            Some("give the user who runs this the permission".to_owned()),
+        ),
+        Kind::Interrupted | Kind::TimedOut | Kind::WouldBlock | Kind::ResourceBusy => {
+            (Problem::Transient(error.to_string()), None)
+        }
+        Kind::StorageFull | Kind::QuotaExceeded => (
+            Problem::Permanent(error.to_string()),
+            Some("make room at the destination and run the same command again".to_owned()),
+        ),
+        _ => (Problem::Permanent(error.to_string()), None),
+    };
+    StorageError {
+        operation,
+        key: key.to_owned(),
+        problem,
+        hint,
+    }
+}

@@ -1,0 +1,316 @@
+//! What the pipeline asks of a storage, one small trait for each capability.
+
+pub(crate) mod checksum;
+pub(crate) mod direct_file;
+pub(crate) mod folder_listing;
+pub(crate) mod local_folder;
+pub(crate) mod regular_file;
+
+use std::fmt;
+use std::io::{Read, Write};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// An object as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedObject {
+    /// The full key.
+    pub key: String,
+    /// Size in bytes, as stored.
+    pub size: u64,
+    /// Changes whenever the object's content does.
+    pub etag: String,
+    /// When it was written.
+    pub last_modified: DateTime<Utc>,
+}
+
+/// Part of a listing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListPage {
+    /// The objects, in ascending order of their keys' bytes.
+    pub objects: Vec<ListedObject>,
+    /// What is there and can't be an object, in any order. Nobody can open it, so whoever lists must
+    /// say that it was left out.
+    pub unreadable: Vec<UnreadableEntry>,
+    /// What the call for the next page must bring; `None` on the last page.
+    pub next: Option<String>,
+}
+
+/// Something under a prefix that no key can name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct UnreadableEntry {
+    /// Where it is, as a key would say it, with the bytes that no key can hold written as `\xFF`. It is
+    /// printable, and not a key.
+    pub name: String,
+    /// Why it can't be an object.
+    pub reason: String,
+}
+
+/// A small object, read whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its content.
+    pub bytes: Vec<u8>,
+    /// What [`Precondition::Unchanged`] takes.
+    pub etag: String,
+}
+
+/// What must hold for a record to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Precondition {
+    /// There is none with its key.
+    Absent,
+    /// The one with its key still has this etag.
+    Unchanged(String),
+}
+
+/// What became of a conditional write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It was written.
+    Yes,
+    /// The precondition did not hold; nothing was written.
+    PreconditionFailed,
+}
+
+/// Part of a listing that goes no further than the next slash.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LevelPage {
+    /// The objects whose keys have no slash behind the prefix.
+    pub objects: Vec<ListedObject>,
+    /// What the keys of all others begin with, up to and with the first slash behind the prefix.
+    pub folders: Vec<String>,
+    /// What lies directly under the prefix and can't be an object, as in [`ListPage::unreadable`].
+    pub unreadable: Vec<UnreadableEntry>,
+    /// What the call for the next page must bring; `None` on the last page.
+    pub next: Option<String>,
+}
+
+/// Lists objects.
+#[async_trait]
+pub trait ListObjects: Send + Sync {
+    /// One page of the objects whose keys begin with `prefix`; `next` comes from the page before.
+    async fn list_page(&self, prefix: &str, next: Option<&str>) -> Result<ListPage, StorageError>;
+
+    /// One page of what lies directly under `prefix`. A folder may come on several pages.
+    ///
+    /// As provided it goes through all objects that lie deeper, too; storages that can do better should.
+    async fn list_level(
+        &self,
+        prefix: &str,
+        next: Option<&str>,
+    ) -> Result<LevelPage, StorageError> {
+        let page = self.list_page(prefix, next).await?;
+        let mut level = LevelPage {
+            unreadable: page.unreadable,
+            next: page.next,
+            ..LevelPage::default()
+        };
+        for object in page.objects {
+            let behind = object.key.get(prefix.len()..).unwrap_or_default();
+            match behind.find('/') {
+                None => level.objects.push(object),
+                Some(slash) => {
+                    let folder = &object.key[..=prefix.len() + slash];
+                    if level.folders.last().is_none_or(|last| last != folder) {
+                        level.folders.push(folder.to_owned());
+                    }
+                }
+            }
+        }
+        Ok(level)
+    }
+}
+
+/// Reads objects of any size.
+#[async_trait]
+pub trait OpenObject: Send + Sync {
+    /// Opens the object for reading if it still has the etag. Reading fails with a
+    /// [`StorageError`] inside of the [`std::io::Error`], also when the object changes meanwhile.
+    async fn open(&self, key: &str, etag: &str) -> Result<Box<dyn Read + Send>, StorageError>;
+}
+
+/// Reads and writes small objects.
+#[async_trait]
+pub trait Records: Send + Sync {
+    /// The record, or `None` if there is none.
+    async fn get(&self, key: &str) -> Result<Option<Record>, StorageError>;
+    /// Writes the record, whatever was there.
+    async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError>;
+    /// Writes the record if the precondition holds at that moment.
+    async fn put_if(
+        &self,
+        key: &str,
+        bytes: Vec<u8>,
+        precondition: Precondition,
+    ) -> Result<Written, StorageError>;
+    /// Removes the record if it is there.
+    async fn delete(&self, key: &str) -> Result<(), StorageError>;
+}
+
+/// Writes objects of any size, so that nothing of them is visible before they are complete.
+pub trait CreateObject: Send + Sync {
+    /// Begins an object. May block; called from threads that may.
+    fn create(&self, key: &str) -> Result<Box<dyn StagedObject>, StorageError>;
+}
+
+/// An object being written. Dropped without [`commit`](Self::commit), it leaves nothing behind.
+pub trait StagedObject: Write + Send {
+    /// Hands over what waits in memory and gives the memory back, for an object that is written to its
+    /// end and must wait for others before it is committed: nothing may be written afterwards. May
+    /// block. Does nothing where next to nothing waits.
+    fn seal(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+    /// Makes the object visible as a whole, in place of one with the same key. May block.
+    fn commit(self: Box<Self>) -> Result<(), StorageError>;
+}
+
+/// Where backups are read from.
+pub trait Source: ListObjects + OpenObject {}
+impl<T: ListObjects + OpenObject> Source for T {}
+
+/// Where events and the ledger are written to.
+pub trait Destination: ListObjects + Records + CreateObject {}
+impl<T: ListObjects + Records + CreateObject> Destination for T {}
+
+/// A storage operation failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("could not {operation} `{key}`: {problem}")]
+pub struct StorageError {
+    /// What was tried, as the verb of a sentence.
+    pub operation: &'static str,
+    /// On which object or prefix.
+    pub key: String,
+    /// Why it failed.
+    pub problem: Problem,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Why a storage operation failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Problem {
+    /// It may succeed when tried again.
+    Transient(String),
+    /// There is no such object.
+    Gone,
+    /// The object is not the one that was planned.
+    Changed,
+    /// A permission is missing.
+    AccessDenied(String),
+    /// Its content is not what was stored, as the storage's own checksum shows.
+    Damaged(String),
+    /// It will fail again for another reason.
+    Permanent(String),
+}
+
+impl StorageError {
+    /// The object at the key is not the one that was planned.
+    pub fn changed(key: &str) -> Self {
+        Self {
+            operation: "read",
+            key: key.to_owned(),
+            problem: Problem::Changed,
+            hint: Some("start a new run, which plans the object as it is now".to_owned()),
+        }
+    }
+
+    /// Whether trying again can help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.problem, Problem::Transient(_))
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => formatter.write_str("it is gone"),
+            Self::Changed => formatter.write_str("it has changed since it was planned"),
+            Self::AccessDenied(detail) => write!(formatter, "access denied ({detail})"),
+            Self::Transient(detail) | Self::Permanent(detail) | Self::Damaged(detail) => {
+                formatter.write_str(detail)
+            }
+        }
+    }
+}
+
+/// Everything below a prefix in one page, for prefixes that hold few.
+///
+/// # Errors
+///
+/// The first error of a page.
+pub async fn list_entries(
+    storage: &(impl ListObjects + ?Sized),
+    prefix: &str,
+) -> Result<ListPage, StorageError> {
+    let mut listed = ListPage::default();
+    for_each_page(storage, prefix, |page| {
+        listed.objects.extend(page.objects);
+        listed.unreadable.extend(page.unreadable);
+    })
+    .await?;
+    Ok(listed)
+}
+
+/// All objects below a prefix, for prefixes that hold few and nothing but objects.
+///
+/// # Errors
+///
+/// The first error of a page, and anything there that can't be an object.
+pub async fn list_all(
+    storage: &(impl ListObjects + ?Sized),
+    prefix: &str,
+) -> Result<Vec<ListedObject>, StorageError> {
+    let listed = list_entries(storage, prefix).await?;
+    match listed.unreadable.first() {
+        None => Ok(listed.objects),
+        Some(entry) => Err(StorageError {
+            operation: "list",
+            key: prefix.to_owned(),
+            problem: Problem::Permanent(format!("`{}`: {}", entry.name, entry.reason)),
+            hint: Some("give it a name in UTF-8, or move it away".to_owned()),
+        }),
+    }
+}
+
+/// Hands on each page of a listing.
+///
+/// # Errors
+///
+/// The first error of a page.
+pub async fn for_each_page(
+    storage: &(impl ListObjects + ?Sized),
+    prefix: &str,
+    mut on_page: impl FnMut(ListPage),
+) -> Result<(), StorageError> {
+    let mut next = None;
+    loop {
+        let mut page = storage.list_page(prefix, next.as_deref()).await?;
+        next = page.next.take();
+        on_page(page);
+        if next.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Hands on each page of what lies directly under a prefix.
+pub(crate) async fn for_each_level_page(
+    storage: &(impl ListObjects + ?Sized),
+    prefix: &str,
+    mut on_page: impl FnMut(LevelPage),
+) -> Result<(), StorageError> {
+    let mut next = None;
+    loop {
+        let mut page = storage.list_level(prefix, next.as_deref()).await?;
+        next = page.next.take();
+        on_page(page);
+        if next.is_none() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What the recovery of one object needs to know, and why it may fail.
+
+use std::io;
+
+use event_recovery_format::{DecodeError, DecodeLimits, OutputFormat};
+use event_recovery_splitter::Limits;
+use thiserror::Error;
+
+use crate::backup::object_time::ObjectTime;
+use crate::backup::org_id::OrgId;
+use crate::backup::source_key::SourceKey;
+use crate::ledger::Ledger;
+use crate::ledger::observer::Observer;
+use crate::request::resolved::Filters;
+use crate::request::window::Window;
+use crate::storage::{CreateObject, StorageError};
+
+/// Most days that the events of one object may be spread over. Each costs a file, and each
+/// [`OPEN_DATES_MAX`](crate::OPEN_DATES_MAX) of them another reading of the object.
+pub const DATES_MAX: usize = 64;
+
+/// What the recovery of one object needs to know.
+pub(crate) struct Job<'a> {
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) org_id: &'a OrgId,
+    pub(crate) key: &'a SourceKey,
+    pub(crate) size: u64,
+    pub(crate) time: ObjectTime,
+    pub(crate) window: &'a Window,
+    pub(crate) filters: &'a Filters,
+    pub(crate) format: OutputFormat,
+    pub(crate) limits: TransformLimits,
+    pub(crate) destination: &'a dyn CreateObject,
+    pub(crate) observer: &'a dyn Observer,
+}
+
+/// Bounds on what one object may ask of a worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TransformLimits {
+    /// On one event.
+    pub event: Limits,
+    /// On the decoded object.
+    pub decode: DecodeLimits,
+}
+
+/// Why an object could not be recovered.
+#[derive(Debug, Error)]
+pub(crate) enum TransformError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Decode(DecodeError),
+    #[error("its events arrived on more than {DATES_MAX} days of the window")]
+    TooManyDates,
+    #[error("could not write its output: {0}")]
+    Write(io::Error),
+}
+
+pub(crate) fn write_error(error: io::Error) -> TransformError {
+    match error.downcast::<StorageError>() {
+        Ok(error) => TransformError::Storage(error),
+        Err(error) => TransformError::Write(error),
+    }
+}

@@ -1,0 +1,280 @@
+//! The recovery of one object: read, decode, split, filter and write, in one pass, unless its events
+//! lie on many days.
+
+use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use chrono::{DateTime, Utc};
+use event_recovery_format::{
+    DecodeError, Envelope, EnvelopeRule, EnvelopeScratch, arrival, decode_reader,
+};
+use event_recovery_splitter::{Item, RejectedPart, Splitter};
+use serde::Serialize;
+
+use crate::backup::hour_prefix::HourPrefix;
+use crate::backup::object_time::ObjectTime;
+use crate::backup::org_id::OrgId;
+use crate::backup::source_key::{SourceKey, TaskId};
+use crate::ledger::receipt::{Counts, Output};
+use crate::request::window::{WindowKind, epoch_nanos};
+use crate::storage::StorageError;
+use crate::work::day_files::{Day, DayFiles};
+use crate::work::job::{Job, TransformError, write_error};
+use crate::work::staged_output::StagedOutput;
+
+/// How much is read and split at a time, in bytes.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+/// What came of an object. Nothing is visible before the outputs are committed.
+pub(crate) struct Transformed {
+    pub(crate) counts: Counts,
+    pub(crate) outputs: Vec<StagedOutput>,
+    pub(crate) rejected: Option<StagedOutput>,
+}
+
+/// Recovers the object that `open` opens, each time from its beginning. Blocks while reading and
+/// writing.
+pub(crate) fn transform<R: Read>(
+    mut open: impl FnMut() -> Result<R, StorageError>,
+    job: &Job<'_>,
+) -> Result<Transformed, TransformError> {
+    let mut sink = Sink::new(job);
+    let counts = read_through(open()?, job, &mut sink)?;
+    while sink.end_reading()? {
+        // Whatever its etag says, an object that does not come to the same is not the same.
+        if read_through(open()?, job, &mut sink)? != counts {
+            return Err(StorageError::changed(job.key.as_str()).into());
+        }
+    }
+    Ok(Transformed {
+        counts,
+        outputs: sink.files.into_outputs(),
+        rejected: sink.rejected,
+    })
+}
+
+/// Reads the object to its end, and returns what it comes to.
+fn read_through(
+    reader: impl Read,
+    job: &Job<'_>,
+    sink: &mut Sink<'_>,
+) -> Result<Counts, TransformError> {
+    let mut reader = decode_reader(reader, job.limits.decode).map_err(decode_error)?;
+    let rule = EnvelopeRule {
+        org_id: Some(job.org_id.as_str().to_owned()),
+    };
+    let mut splitter = Splitter::new(job.limits.event, |object: &[u8]| rule.matches(object));
+    let mut scratch = EnvelopeScratch::default();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        let length = fill(&mut reader, &mut chunk).map_err(|error| decode_error(error.into()))?;
+        splitter.push(&chunk[..length], |item| sink.take(item, &mut scratch))?;
+        sink.observe(length as u64);
+        if length < chunk.len() {
+            break;
+        }
+    }
+    let totals = splitter.finish(|item| sink.take(item, &mut scratch))?;
+    sink.observe(0);
+    let mut counts = std::mem::take(&mut sink.counts);
+    counts.bytes.source = job.size;
+    counts.bytes.read = reader.decoded_bytes();
+    counts.bytes.whitespace = totals.whitespace_bytes;
+    Ok(counts)
+}
+
+/// Fills the chunk, unless the end comes first.
+fn fill(reader: &mut impl Read, chunk: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < chunk.len() {
+        match reader.read(&mut chunk[length..]) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+/// Takes a storage's error out of what the decoder was told.
+fn decode_error(error: DecodeError) -> TransformError {
+    match error {
+        DecodeError::Source(error) => match error.downcast::<StorageError>() {
+            Ok(error) => TransformError::Storage(error),
+            Err(error) => TransformError::Decode(DecodeError::Source(error)),
+        },
+        other => TransformError::Decode(other),
+    }
+}
+
+/// Sorts what the splitter finds into the files of the days and the file of rejected fragments.
+struct Sink<'a> {
+    job: &'a Job<'a>,
+    /// Of this reading.
+    counts: Counts,
+    files: DayFiles<'a>,
+    rejected: Option<StagedOutput>,
+    is_first_reading: bool,
+    /// Events of this reading that the observer has heard of.
+    observed_events: u64,
+}
+
+impl<'a> Sink<'a> {
+    fn new(job: &'a Job<'a>) -> Self {
+        Self {
+            job,
+            counts: Counts::default(),
+            files: DayFiles::new(job),
+            rejected: None,
+            is_first_reading: true,
+            observed_events: 0,
+        }
+    }
+
+    /// Tells the observer how far it got. Further readings bring nothing new.
+    fn observe(&mut self, read_bytes: u64) {
+        if self.is_first_reading {
+            let events = self.counts.events.found - self.observed_events;
+            self.observed_events = self.counts.events.found;
+            self.job.observer.read(read_bytes, events);
+        }
+    }
+
+    /// Completes what this reading has written. Returns whether there must be another one.
+    fn end_reading(&mut self) -> Result<bool, TransformError> {
+        self.is_first_reading = false;
+        let is_another = self.files.end_reading()?;
+        if let Some(rejected) = self.rejected.as_mut().filter(|_| is_another) {
+            rejected.seal()?;
+        }
+        Ok(is_another)
+    }
+
+    fn take(
+        &mut self,
+        item: Item<'_>,
+        scratch: &mut EnvelopeScratch,
+    ) -> Result<(), TransformError> {
+        match item {
+            Item::Event(event) => {
+                self.counts.events.found += 1;
+                self.counts.bytes.events += event.bytes.len() as u64;
+                self.take_event(&Envelope::of(event, scratch))
+            }
+            Item::RejectedPart(part) if self.is_first_reading => self.write_rejected(&part),
+            Item::RejectedPart(_) => Ok(()),
+            Item::Rejected(rejected) => {
+                self.counts.rejected_fragments += 1;
+                self.counts.bytes.rejected += rejected.length;
+                Ok(())
+            }
+        }
+    }
+
+    fn take_event(&mut self, envelope: &Envelope<'_>) -> Result<(), TransformError> {
+        self.counts.events.repeated_ids += u64::from(envelope.repeats_event_id());
+        let ControlFlow::Continue(day) = self.day_of(envelope) else {
+            self.counts.events.out_of_window += 1;
+            return Ok(());
+        };
+        let filters = self.job.filters;
+        let is_filtered = !(filters.domains.is_empty() && filters.event_types.is_empty());
+        if is_filtered
+            && !filters.allows(
+                envelope.domain().as_deref(),
+                envelope.event_type().as_deref(),
+            )
+        {
+            self.counts.events.filtered_out += 1;
+            return Ok(());
+        }
+        self.files.write(day, envelope)?;
+        self.counts.events.written += 1;
+        Ok(())
+    }
+
+    /// The day that the event is filed under, unless it lies outside of the window.
+    fn day_of(&mut self, envelope: &Envelope<'_>) -> ControlFlow<(), Day> {
+        let job = self.job;
+        if job.window.kind == WindowKind::Publish {
+            return ControlFlow::Continue(day_of_instant(job.key.hour().start()));
+        }
+        let own_time = epoch_nanos(job.time.earliest());
+        let arrival_nanos = arrival(envelope).unwrap_or(own_time);
+        if let Some(millis) = job
+            .window
+            .distance_outside_tolerance(&job.time, arrival_nanos)
+        {
+            self.counts.events.outside_tolerance += 1;
+            self.counts.outside_tolerance_max_millis =
+                self.counts.outside_tolerance_max_millis.max(millis);
+        }
+        if !job.window.contains(arrival_nanos) {
+            return ControlFlow::Break(());
+        }
+        const DAY_NANOS: i128 = 24 * 60 * 60 * 1_000_000_000;
+        // Within the window, so it fits.
+        ControlFlow::Continue(arrival_nanos.div_euclid(DAY_NANOS) as Day)
+    }
+
+    fn write_rejected(&mut self, part: &RejectedPart<'_>) -> Result<(), TransformError> {
+        let output = match &mut self.rejected {
+            Some(output) => output,
+            None => {
+                let key = self.job.ledger.rejected_key(&TaskId::of(self.job.key));
+                self.rejected
+                    .insert(StagedOutput::create(self.job.destination, key)?)
+            }
+        };
+        let text = std::str::from_utf8(part.bytes).ok();
+        let line = RejectedLine {
+            key: self.job.key.as_str(),
+            offset: part.offset,
+            length: part.bytes.len(),
+            continues: (part.offset != part.fragment_offset).then_some(part.fragment_offset),
+            reason: part.reason.as_str(),
+            text,
+            base64: text.is_none().then(|| BASE64.encode(part.bytes)),
+        };
+        let mut bytes = serde_json::to_vec(&line).map_err(|error| write_error(error.into()))?;
+        bytes.push(b'\n');
+        output.write_all(&bytes).map_err(write_error)?;
+        output.count_row();
+        Ok(())
+    }
+}
+
+/// A line of the file of rejected fragments: a fragment, or one part of a long one.
+#[derive(Serialize)]
+struct RejectedLine<'a> {
+    key: &'a str,
+    /// Where it begins in the decoded stream.
+    offset: u64,
+    length: usize,
+    /// Where the fragment begins that this is a further part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    continues: Option<u64>,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    base64: Option<String>,
+}
+
+/// The outputs' proofs, once they are all in place.
+pub(crate) fn commit(outputs: Vec<StagedOutput>) -> Result<Vec<Output>, StorageError> {
+    outputs.into_iter().map(StagedOutput::commit).collect()
+}
+
+fn day_of_instant(instant: DateTime<Utc>) -> Day {
+    instant.timestamp().div_euclid(24 * 60 * 60)
+}
+
+/// The time of the object with this key, by its name or else its hour prefix.
+pub(crate) fn object_time(key: &SourceKey, org_id: &OrgId) -> ObjectTime {
+    let hour: HourPrefix = key.hour();
+    ObjectTime::parse(key.name(), org_id, hour)
+}
