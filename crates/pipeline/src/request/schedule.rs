@@ -5,8 +5,7 @@ use thiserror::Error;
 
 use crate::backup::org_id::OrgId;
 use crate::request::RecoveryRequest;
-use crate::request::execution_id::ExecutionId;
-use crate::request::resolved::{Format, ResolvedRequest};
+use crate::request::resolved::Format;
 use crate::request::window::{Tolerance, WindowKind};
 
 /// The intervals that divide a day, in hours.
@@ -97,13 +96,6 @@ impl Schedule {
             ..RecoveryRequest::default()
         }
     }
-}
-
-/// The id of a scheduled run, which its window decides: a schedule that fires twice is one run.
-pub fn scheduled_execution_id(request: &ResolvedRequest) -> serde_json::Result<ExecutionId> {
-    let mut identity = b"schedule ".to_vec();
-    serde_json::to_writer(&mut identity, request)?;
-    Ok(ExecutionId::derive(request.start, request.end, &identity))
 }
 
 #[cfg(test)]
