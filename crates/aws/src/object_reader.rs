@@ -89,6 +89,14 @@ impl ObjectReader {
                 return Err(error);
             }
             self.resumes += 1;
+            tracing::debug!(
+                key = self.key,
+                position = self.position,
+                resume = self.resumes,
+                %error,
+                request_id = error.request_id().map(ToString::to_string),
+                "resuming the stream of an object"
+            );
             // With `If-Match`, so that it is still the same object that goes on here.
             let answer = get(&self.bucket, &self.key, &self.etag, self.position).await?;
             (self.body, self.request_id) = (answer.body, answer.request_id);

@@ -92,6 +92,13 @@ impl Queue {
             }
             let is_final = failed.iter().any(|failure| failure.sender_fault);
             problem = failed[0].code.clone();
+            tracing::debug!(
+                queue = self.url,
+                attempt,
+                entries = failed.len(),
+                error = problem,
+                "SQS did not take all entries of a batch"
+            );
             // Only those that were not taken are sent again.
             open = failed
                 .iter()

@@ -16,7 +16,8 @@ use crate::output::Output;
 #[command(
     after_help = "Exit codes: 0 complete; 1 could not run; 2 usage; 3 finished, but something \
 needs a look;\n130 interrupted; 141 whoever reads stdout went away before the end. Data goes to stdout, everything\n\
-for people to stderr."
+for people to stderr.\n\nEVENT_RECOVERY_LOG=LEVEL in the environment logs to stderr what the program does, never an event's content;\n\
+LEVEL is off (the default), error, warn, info, debug or trace."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -41,6 +42,18 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// As it is written on the command line.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Sample(_) => "sample",
+            Self::Run(_) => "run",
+            Self::Start(_) => "start",
+            Self::Status(_) => "status",
+            Self::Split(_) => "split",
+            Self::Completions { .. } => "completions",
+        }
+    }
+
     /// What it prints on stdout, if anything.
     pub(crate) fn data(&self) -> Option<&'static str> {
         match self {
