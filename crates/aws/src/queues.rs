@@ -21,7 +21,7 @@ const BATCH_BYTES_MAX: usize = 256 * 1024;
 const BATCHES_AT_ONCE: usize = 16;
 /// How often the entries that a batch failed with are sent again.
 const ATTEMPTS_MAX: u32 = 6;
-/// Wait before the second attempt; doubled for each further one.
+/// Backoff before the second attempt; doubled for each further one.
 const RETRY_WAIT: Duration = Duration::from_millis(100);
 /// The longest time a message can stay invisible ("Amazon SQS message quotas").
 const VISIBILITY_SECS_MAX: u32 = 12 * 60 * 60;

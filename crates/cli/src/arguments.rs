@@ -116,7 +116,7 @@ pub(crate) struct SampleArguments {
 ///
 /// Plans the range, recovers every object, audits the result and says whether it is complete. Events
 /// are written below DESTINATION/execution_id=ID, the report and all that proves it below
-/// DESTINATION/_recovery/ID. A run that was interrupted goes on with the same arguments and its
+/// DESTINATION/_recovery/ID. An interrupted run is resumed with the same arguments and its
 /// execution id.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -197,7 +197,7 @@ pub(crate) struct RequestArguments {
     /// Only events of this type; may be given several times
     #[arg(long = "event-type", value_name = "T")]
     pub(crate) event_types: Vec<String>,
-    /// The run's id; a known one goes on with that run [default: a new one]
+    /// The run's id; a known one resumes that run [default: a new one]
     #[arg(long, value_name = "ID")]
     pub(crate) execution_id: Option<String>,
     /// Plan only: count objects, bytes and empty hours of each day, and write nothing
@@ -258,14 +258,14 @@ impl OutputArguments {
 ///
 /// Has the stack's planner check the request and then plan the run, which queues one task per
 /// backup object, and follows it until that is done. With --watch, follows the run to its end, with the
-/// exit codes of `run`. The run goes on when this program is interrupted.
+/// exit codes of `run`. The run continues when this program is interrupted.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   event-recovery start --stack event-recovery --watch \\
       --org-id tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be --start 2024-04-01 --end 2024-04-03
 
 Exit codes: 0 complete, or started without --watch; 1 could not start, or refused; 2 usage; 3 finished,
-but something needs a look; 130 interrupted, while the run goes on.")]
+but something needs a look; 130 interrupted, while the run continues.")]
 pub(crate) struct StartArguments {
     /// The name of the stack
     #[arg(long, value_name = "NAME")]

@@ -45,7 +45,7 @@ pub struct AuditorFunction {
 enum Answered {
     /// The call has ended.
     Yes,
-    /// It must be looked at again after so many seconds.
+    /// The run must be polled again after so many seconds.
     Later(u32),
 }
 

@@ -334,7 +334,7 @@ async fn a_run_that_is_refused_half_way_is_told_as_refused_and_never_as_incomple
     );
     assert!(refusal.hint.unwrap().contains("split the range"));
     assert_eq!(case.sandbox.read("_recovery/mine/report.json"), None);
-    // A later call that goes on is audited again.
+    // A later call that plans the run is audited again.
     case.plan(request(json!({}))).await.unwrap();
     assert_eq!(case.calls.0.lock().unwrap().last().unwrap().number, 2);
 }
