@@ -17,7 +17,7 @@ use crate::endpoint::NameEndpoint;
 use crate::failure::{Described, described, may_have_arrived};
 
 /// How long a function may take to answer: Lambda's longest run, and a minute to start it. Without
-/// it, a connection that died in silence would be waited on for ever.
+/// it, a connection that broke without a packet would be waited on for ever.
 const ANSWER_SECS_MAX: Duration = Duration::from_secs(16 * 60);
 /// How long the endpoint may take to accept a connection.
 const CONNECT_SECS_MAX: Duration = Duration::from_secs(10);
@@ -299,7 +299,7 @@ fn waiting(config: &SdkConfig) -> aws_sdk_lambda::Client {
         .disable_operation_timeout();
     let settings = once(config)
         .timeout_config(timeouts.build())
-        // A function at work sends nothing, which is no stalled stream.
+        // A function sends nothing while it runs; that is not a stalled stream.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
     aws_sdk_lambda::Client::from_conf(settings.build())
 }

@@ -84,9 +84,9 @@ fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) 
     causes(error).last().unwrap_or(error)
 }
 
-/// What became of a request to a service that is no storage.
+/// The error of a request to another service than S3.
 pub(crate) struct Described {
-    /// The error in a few words: its code, or its innermost cause.
+    /// The service's error code, or the innermost cause.
     pub(crate) problem: String,
     pub(crate) circumstances: Circumstances,
 }
@@ -166,7 +166,7 @@ fn judge_unsent(error: &(dyn Error + 'static)) -> Judgement {
 fn unanswered(detail: String, error: &(dyn Error + 'static)) -> Judgement {
     let unreached = causes(error).find_map(|cause| cause.downcast_ref::<Unreached>());
     let Some(Unreached { endpoint, .. }) = unreached else {
-        // Before the request itself: whoever gives the credentials did not answer.
+        // Before the request itself: the provider of the credentials did not answer.
         let hint = "check region, endpoint and where the credentials come from, and that all of them can be reached from here (DNS, VPC endpoint, proxy, firewall)";
         return (Problem::Transient(detail), Some(hint.into()));
     };

@@ -26,7 +26,7 @@ impl CreateObject for Bucket {
     }
 }
 
-/// The memory of a body. Nothing is copied, since the request is over and nobody else has the body.
+/// The memory of a body. Nothing is copied, since the request is over and holds no reference to the body any more.
 fn emptied(body: Bytes) -> Vec<u8> {
     let mut memory = Vec::from(body);
     memory.clear();

@@ -138,7 +138,7 @@ async fn get(
     let starts_there = format!("bytes {position}-");
     let range = object.content_range.as_deref().unwrap_or_default();
     if position > 0 && !range.starts_with(&starts_there) {
-        // Whoever ignores the range gives the beginning once more.
+        // A server that ignores the range answers from the beginning.
         let problem = Problem::Transient("the rest was answered with another range".to_owned());
         return Err(StorageError::new(StorageOperation::Read, key, problem));
     }

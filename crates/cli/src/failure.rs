@@ -27,7 +27,7 @@ pub(crate) struct Failure {
     /// `None` where there is nothing that a person should be told.
     message: Option<String>,
     hint: Option<String>,
-    /// The request that failed, for whoever asks the service's operator about it.
+    /// The request that failed; AWS Support asks for it.
     request_id: Option<String>,
     exit_code: u8,
 }
@@ -51,7 +51,7 @@ impl Failure {
         }
     }
 
-    /// Data could not be written to stdout. Whoever has stopped reading knows that there was more.
+    /// Data could not be written to stdout. A reader that has stopped knows that there was more.
     pub(crate) fn of_stdout(what: &str, error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self {

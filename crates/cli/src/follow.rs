@@ -1,9 +1,9 @@
 //! Has a run planned by a planner elsewhere, and follows it through the run's ledger.
 //!
-//! A planner may take as long as a function may run, longer than connections live. So it is handed
-//! the request without waiting for an answer, and what it comes to is read from the ledger. Lambda
+//! A planner may take as long as a function may run, longer than connections live. So it is invoked
+//! asynchronously, and its result is read from the ledger. Lambda
 //! tries a planner again that failed or ran out of time; only when that has come to nothing is the
-//! request handed over once more. All of it has the same execution id, and so is one run.
+//! request handed over once more. All invocations have the same execution id, and so make one run.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use event_recovery_pipeline::{
 
 use crate::failure::Failure;
 
-/// How often a request is handed over at the most: each time, a planner gets some hours further.
+/// Most asynchronous invocations for one request: each of them plans some more hours.
 const HAND_OVERS_MAX: u32 = 100;
-/// How often it is handed over again although the planner was silent, before it ran out of time
-/// or since: one that dies each time dies the next time too.
+/// Most further invocations after a planner that wrote nothing new: one that crashes each time crashes the next
+/// time too.
 const SILENCES_MAX: u32 = 1;
 /// Polls of the ledger, one after the other, that may fail with a transient error: two minutes of them, and
 /// the requests' own attempts besides.
@@ -29,11 +29,11 @@ pub(crate) const FAILED_LOOKS_MAX: u32 = 60;
 /// How long to wait for what.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// Between two looks.
+    /// Between two polls of the ledger.
     pub(crate) look: Duration,
-    /// For a planner at work: Lambda's longest run, and the time until its next try.
+    /// For a planner at work: Lambda's longest run, and the time until its next retry.
     pub(crate) at_work: Duration,
-    /// For Lambda's next try, which comes after one minute and after two more ("Asynchronous
+    /// For Lambda's next retry, which comes after one minute and after two more ("Asynchronous
     /// invocation" in the Lambda developer guide).
     pub(crate) next_try: Duration,
     /// For a planner that may not have been reached.
@@ -55,7 +55,7 @@ impl Default for Pace {
 pub(crate) trait ReachPlanner {
     /// Asks whether it would take the request.
     async fn check(&self, request: &RecoveryRequest) -> Result<CheckedRequest, InvocationError>;
-    /// Hands the request over without waiting for what it comes to.
+    /// Invokes the planner asynchronously.
     async fn hand_over(&self, request: &RecoveryRequest) -> Result<(), InvocationError>;
 }
 
@@ -111,7 +111,7 @@ impl Seen {
         matches!(state, Some(PlanningState::OutOfTime { .. }))
     }
 
-    /// What was written since; `before` is what was there before the request was handed over.
+    /// What was written since; `before` is what was there before the invocation.
     fn since(self, before: &Self) -> Self {
         let called_at = self.called_at();
         // A call that began after the refused one is about to remove the refusal.
@@ -180,7 +180,7 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
         }
     }
 
-    /// Hands the request over. Returns how long to wait for the first that is heard.
+    /// Invokes the planner. Returns how long to wait until the ledger changes.
     async fn hand_over(&self) -> Result<Duration, Failure> {
         match self.planner.hand_over(self.request).await {
             Ok(()) => Ok(self.pace.next_try),
@@ -192,7 +192,7 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
         }
     }
 
-    /// A planner that is silent for a good reason says it when it is asked.
+    /// Invokes it again, unless a check says why it would refuse.
     async fn hand_over_again(&self) -> Result<Duration, Failure> {
         (self.say)("nothing is heard of the planner; asking it again");
         match self.planner.check(self.request).await {
@@ -201,7 +201,7 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
         }
     }
 
-    /// How long to wait for the next that is heard.
+    /// How long to wait until the ledger changes again.
     fn patience(&self, seen: &Seen) -> Duration {
         let is_at_work = seen
             .planning
@@ -230,12 +230,12 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
         Ok(None)
     }
 
-    /// A refusal is the end unless Lambda's next try can come to something else.
+    /// A refusal is final unless Lambda's next retry can succeed.
     fn weigh(&self, refusal: &Refusal) -> Result<(), Failure> {
         match refusal.kind {
             RefusalKind::Refused => Err(self.refused(refusal)),
             RefusalKind::Transient => {
-                (self.say)(&format!("waiting for the next try: {}", refusal.message));
+                (self.say)(&format!("waiting for the next retry: {}", refusal.message));
                 Ok(())
             }
         }
@@ -279,7 +279,7 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
         Ledger::new(self.checked.execution_id.clone())
     }
 
-    /// Goes on polling after a transient error.
+    /// Continues after a poll that failed with a transient error.
     fn tolerate(&self, failed_looks: u32, error: LedgerError) -> Result<(), Failure> {
         if !error.is_transient() || failed_looks > FAILED_LOOKS_MAX {
             return Err(self.goes_on(&error));

@@ -1,4 +1,4 @@
-//! What the program does, for whoever looks for a fault: off unless the environment asks for it.
+//! The log of what the program does, to find faults with: off unless the environment turns it on.
 
 use std::io;
 

@@ -70,7 +70,7 @@ fn carry_out(command: &Command) -> Result<ExitCode, Failure> {
 /// Says what is wrong with the arguments, or prints the help or version that they ask for.
 fn explain(error: &clap::Error) -> Result<ExitCode, Failure> {
     if error.use_stderr() {
-        // Whoever can't be told has the exit code.
+        // Where stderr is broken, the exit code tells.
         let _ = error.print();
         return Ok(ExitCode::from(failure::USAGE));
     }

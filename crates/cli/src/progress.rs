@@ -18,7 +18,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Shows the progress of a run.
 pub(crate) struct Progress {
     bar: ProgressBar,
-    /// When the next line is due; `None` where there is a bar, or nothing is wanted.
+    /// When the next line is due; `None` where there is a bar, and with `--quiet`.
     next_line: Option<Mutex<Instant>>,
     objects_planned: AtomicU64,
     objects_ended: AtomicU64,

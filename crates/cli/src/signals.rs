@@ -10,7 +10,7 @@ pub(crate) async fn stop_on_signal(stop: watch::Sender<bool>, on_first: impl FnO
         return;
     }
     on_first();
-    // Nobody listens any more when the run has ended.
+    // Fails when the run has ended and dropped the receiver.
     let _ = stop.send(true);
     if next_signal().await.is_ok() {
         std::process::exit(i32::from(INTERRUPTED));

@@ -118,7 +118,7 @@ fn split_lines(input: File, file: &Path) -> Result<u64, Stop> {
         };
         splitter.push(&chunk[..length], |item| take(item, &mut lines))?;
         if length < chunk.len() {
-            // The writer waits for more, so whoever reads should not wait for us.
+            // The writer waits for more input, so the reader gets what is complete now.
             lines.flush_buffered()?;
         }
     }

@@ -90,7 +90,7 @@ impl Places {
         }
     }
 
-    /// The destination, held for the run by this process where that can be.
+    /// The destination, locked for this process where it is a folder.
     pub(crate) fn hold_destination(&self, execution_id: &ExecutionId) -> Result<Held, Failure> {
         match &self.destination {
             Place::Folder(path) => {

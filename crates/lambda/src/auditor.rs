@@ -1,4 +1,4 @@
-//! The auditor as a function: waits until a run is finished or overdue, audits it and says so.
+//! The auditor as a function: waits until a run is finished or overdue, audits it and notifies people.
 
 use std::sync::Arc;
 
@@ -45,11 +45,11 @@ pub struct AuditorFunction {
 enum Answered {
     /// The call has ended.
     Yes,
-    /// The run must be polled again after so many seconds.
+    /// The run must be polled again, after this many seconds.
     Later(u32),
 }
 
-/// Why a call could not be looked at.
+/// Why a call could not be answered.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -118,7 +118,7 @@ impl AuditorFunction {
         })
     }
 
-    /// Looks at the run of each call. A call stays in the queue until its run is audited.
+    /// Polls the run of each call. A call stays in the queue until its run is audited.
     ///
     /// # Errors
     ///

@@ -35,7 +35,7 @@ pub(crate) fn parse<T: DeserializeOwned>(message: &SqsMessage, what: &str) -> Op
     }
 }
 
-/// How often the message has been received, this time included.
+/// The message's receive count, this delivery included.
 pub(crate) fn receive_count(message: &SqsMessage) -> u32 {
     message
         .attributes
@@ -45,7 +45,7 @@ pub(crate) fn receive_count(message: &SqsMessage) -> u32 {
         .max(1)
 }
 
-/// Has the message delivered again after so many seconds; where that fails, when its queue says so.
+/// Sets the message's visibility timeout, in seconds. Where that fails, its queue's own timeout holds.
 pub(crate) async fn deliver_again(queue: &dyn ChangeVisibility, message: &SqsMessage, secs: u32) {
     let Some(receipt_handle) = &message.receipt_handle else {
         return;

@@ -158,7 +158,7 @@ impl PlannerFunction {
         })
     }
 
-    /// Looks whether the run could be planned with this request. Lists and writes nothing.
+    /// Checks whether the run could be planned with this request. Lists and writes nothing.
     async fn check(&self, asked: Asked) -> Result<CheckedRequest, Diagnostic> {
         let execution_id = asked.execution_id;
         let ledger = Ledger::new(execution_id.clone());

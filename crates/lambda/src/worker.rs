@@ -79,7 +79,7 @@ impl WorkerFunction {
         ))
     }
 
-    /// A function around this worker, with so much memory.
+    /// A function around this worker. `memory_mb` decides how many tasks it processes at a time.
     pub fn with(
         worker: Worker,
         messages: Arc<dyn ChangeVisibility>,
@@ -131,8 +131,8 @@ impl WorkerFunction {
         Ok(failures(failed))
     }
 
-    /// Says of a task on its last delivery that it is about to be tried, before any other task of
-    /// the batch can take the function down with it.
+    /// Announces the last delivery of a task in its receipt, before any other task of the batch can crash the
+    /// function.
     async fn announce_last(&self, received: &Received, left: Duration) {
         let delivery = self.delivery(&received.message, left);
         if !delivery.is_last() {
@@ -147,7 +147,7 @@ impl WorkerFunction {
     }
 
     /// Processes the tasks, so many at a time, as long as there is time to begin one. Returns the
-    /// ids of the messages that the queue may forget.
+    /// ids of the messages that may be acknowledged.
     async fn work_all(
         &self,
         tasks: Vec<Received>,
@@ -172,12 +172,12 @@ impl WorkerFunction {
                 (received, Some((ended, began.elapsed())))
             });
         }
-        let mut forgotten = BTreeSet::new();
+        let mut acknowledged = BTreeSet::new();
         while let Some(attempt) = attempts.join_next().await {
             match attempt {
                 Ok((received, Some((Ok(receipt), took)))) => {
                     self.log_receipt(&received, &receipt, took);
-                    forgotten.insert(received.message_id);
+                    acknowledged.insert(received.message_id);
                 }
                 Ok((received, Some((Err(error), took)))) => {
                     self.retry_later(&received, &error, took).await;
@@ -191,7 +191,7 @@ impl WorkerFunction {
                 Err(error) => tracing::error!(%error, "a task died"),
             }
         }
-        forgotten
+        acknowledged
     }
 
     fn delivery(&self, message: &SqsMessage, left: Duration) -> Delivery {

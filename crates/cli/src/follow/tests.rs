@@ -328,7 +328,7 @@ async fn lambdas_next_try_is_waited_for_after_a_transient_failure() {
     let world = World::new([(Ok(()), mended)]);
     world.follow().await.unwrap();
     assert_eq!(world.hand_overs(), 1);
-    assert!(world.said("waiting for the next try"));
+    assert!(world.said("waiting for the next retry"));
     // There is none.
     let world = World::new([(Ok(()), failing())]);
     let error = world.follow().await.unwrap_err();

@@ -1,4 +1,4 @@
-//! The auditor as an AWS Lambda function: reads the environment, builds the clients and hands over.
+//! The auditor as an AWS Lambda function: reads the environment, builds the clients and runs the handler.
 
 use event_recovery_lambda::{AuditorFunction, Settings};
 use lambda_runtime::{Error, run, service_fn, tracing};

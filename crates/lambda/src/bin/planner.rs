@@ -1,4 +1,4 @@
-//! The planner as an AWS Lambda function: reads the environment, builds the clients and hands over.
+//! The planner as an AWS Lambda function: reads the environment, builds the clients and runs the handler.
 
 use event_recovery_lambda::{PlannerFunction, Settings};
 use lambda_runtime::{Error, run, service_fn, tracing};

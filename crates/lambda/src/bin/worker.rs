@@ -1,4 +1,4 @@
-//! The worker as an AWS Lambda function: reads the environment, builds the clients and hands over.
+//! The worker as an AWS Lambda function: reads the environment, builds the clients and runs the handler.
 
 use event_recovery_lambda::{Settings, WorkerFunction};
 use lambda_runtime::{Error, run, service_fn, tracing};
