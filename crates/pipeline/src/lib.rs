@@ -67,8 +67,8 @@ mod storage;
 mod work;
 
 pub use audit::call::{
-    AUDIT_CALL_VERSION, AUDIT_WAIT_HOURS_MAX, AuditCall, AuditCallError, AuditCaller, CallAuditor,
-    claim_call, end_call, is_ended, release_call,
+    AUDIT_CALL_VERSION, AUDIT_WAIT_HOURS_MAX, AuditCall, AuditCallError, AuditCaller, CLAIM_SECS,
+    CallAuditor, claim_call, end_call, is_ended, release_call,
 };
 pub use audit::error::AuditError;
 pub use audit::{Audited, audit, audit_when_finished, inspect, verify};
