@@ -27,6 +27,13 @@ def check(condition, message):
         raise Failed(message)
 
 
+def wait_until(condition, secs_max, message):
+    deadline = time.monotonic() + secs_max
+    while not condition():
+        check(time.monotonic() < deadline, message)
+        time.sleep(0.5)
+
+
 def run(command, environment=None, **options):
     """Runs a command, and shows its output if it fails."""
     done = subprocess.run(
@@ -101,6 +108,7 @@ class Stack:
     def __init__(self, account, name, parameters):
         self.account, self.name, self.parameters = account, name, parameters
         self.outputs = {}
+        self.finished = False
 
     def deploy(self):
         overrides = [f"{key}={value}" for key, value in self.parameters.items()]
@@ -166,6 +174,15 @@ class Stack:
         check(not failed, f"the planner failed: {answer}")
         return answer
 
+    def finished_run(self):
+        """The id of a run of the hard backup that has been audited; made on the first call."""
+        run_id = "finished"
+        if not self.finished:
+            self.plan(run_id, format="ndjson")
+            self.await_notification(run_id)
+            self.finished = True
+        return run_id
+
     @property
     def bucket(self):
         return self.outputs["DestinationBucketName"]
@@ -175,10 +192,14 @@ class Stack:
         prefix = self.parameters.get("DestinationPrefix", "")
         return f"{prefix}/" if prefix else ""
 
-    def keys(self, prefix):
+    def keys(self, prefix, since=None):
+        """The keys below the destination's prefix, or those of them that were written since a time."""
         s3 = self.account.client("s3")
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
-        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        entries = [entry for page in pages for entry in page.get("Contents", [])]
+        # Times in a listing are full seconds.
+        return [entry["Key"] for entry in entries
+                if since is None or entry["LastModified"] >= since.replace(microsecond=0)]
 
     def read(self, key):
         return self.account.client("s3").get_object(Bucket=self.bucket, Key=key)["Body"].read()
