@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Fails if docs/semantics.md names a test that does not exist, a document links to a missing file, the code map of
-# docs/ARCHITECTURE.md lacks a source file or names one that is gone, or something calls an example that is gone.
+# Fails if docs/semantics.md names a test that does not exist, a document links to a missing file or names a missing
+# `make` target, docs/ARCHITECTURE.md lacks a source file or names a path that is gone, or something calls an example
+# that is gone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0

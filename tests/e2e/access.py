@@ -1,4 +1,4 @@
-"""The roles of the functions suffice, and allow nothing more."""
+"""The roles of the functions are sufficient, and allow nothing more."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from stack import ACCOUNT, ORG_ID, PROJECT, SOURCE_BUCKET, check, run, upload
 
-# Actions whose lack the emulator cannot show, and why. A statement made of these alone is not tried.
+# Actions whose absence the emulator cannot show, and why. Statements with only these actions are not tried.
 NOT_EXERCISED = {
     "logs:CreateLogStream": "the emulator writes logs without the function's role",
     "logs:PutLogEvents": "the emulator writes logs without the function's role",
@@ -21,13 +21,13 @@ NOT_EXERCISED = {
     "sqs:DeleteMessage": "the emulator polls for event source mappings without the function's role",
     "sqs:GetQueueAttributes": "the emulator polls for event source mappings without the function's role",
 }
-# Statements that no invocation of the tests fails without.
+# Statements without which no invocation of the tests fails, and why.
 NOT_INVOKED = {
     "Planner/KeepFailedInvocations": "only asynchronous invocations that fail three times go there",
     "Planner/ListLedger": "the emulator answers 404 for what is absent, S3 403 to who may not list it",
     "Worker/ListLedger": "the emulator answers 404 for what is absent, S3 403 to who may not list it",
 }
-# Actions that no invocation fails without, and why.
+# Actions without which no invocation fails, and why.
 NOT_FATAL = {
     "sqs:ChangeMessageVisibility": "without it a message returns after its queue's visibility timeout, not after the backoff",
     "s3:AbortMultipartUpload": "an upload that can't be aborted is removed by the bucket's lifecycle rule",
@@ -42,7 +42,7 @@ def actions(statement):
 
 
 class Probe:
-    """Invokes each function so that it needs all that its role allows."""
+    """Invokes each function in a way that uses every permission of its role."""
 
     def __init__(self, world, stack):
         self.world, self.stack, self.number = world, stack, 0
@@ -144,7 +144,7 @@ def statements_are_needed(world, stack):
                     continue  # tried by `nothing_more`
                 others = [other for other in statements if other is not statement]
                 put_policy(iam, role_name, policy_name, document, others)
-                # A warm function still has a session of the platform's role.
+                # A warm function still holds a session of the platform's role.
                 stop_warm(stack, function)
                 try:
                     check(not invoke(), f"{function} does not need {statement['Sid']}")
@@ -174,7 +174,7 @@ def put_policy(iam, role_name, policy_name, document, statements):
 
 
 def session_of(world, role_name):
-    """A session of the function's role, for which its trust is widened for a moment."""
+    """A session of the function's role, whose trust policy is widened while it is assumed."""
     iam = world.account.client("iam")
     trust = iam.get_role(RoleName=role_name)["Role"]["AssumeRolePolicyDocument"]
     widened = {**trust, "Statement": trust["Statement"] + [{

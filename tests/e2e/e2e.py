@@ -28,7 +28,7 @@ WORK = PROJECT / "target/e2e"
 PROGRAM = PROJECT / "target/debug/event-recovery"
 HOURS = 6
 OBJECTS = HOURS * 6
-# Longer than the SDK's retries of one request, so that tasks fail and are retried by their queue.
+# Longer than a worker's timeout, so that workers fail and the queue delivers their tasks again.
 OUTAGE_SECS = 12
 
 
@@ -68,7 +68,7 @@ def program(world, *arguments, codes=(0,)):
 
 
 def recover_hard_sample(world, stack):
-    """A hard backup comes back exactly, as NDJSON and as Parquet, and the report proves it."""
+    """A hard backup is recovered exactly, as NDJSON and as Parquet, and the report balances."""
     for form in ["ndjson", "parquet"]:
         run_id = f"hard-{form}"
         answer = stack.plan(run_id, format=form)
@@ -150,7 +150,7 @@ def schedule_fires_twice(world, stack):
 
 
 def task_delivered_twice(world, stack):
-    """A task that is delivered twice changes nothing."""
+    """Processing a task is idempotent, and forged tasks reach nothing."""
     run_id = "twice"
     stack.plan(run_id, format="ndjson")
     stack.await_notification(run_id)

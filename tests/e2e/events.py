@@ -1,4 +1,4 @@
-"""Each function handles each of its payloads in `infra/events`, under AWS's runtime emulator."""
+"""Each function handles each of its payloads in `infra/events`, under AWS's Lambda runtime interface emulator."""
 
 import json
 import os
@@ -14,7 +14,7 @@ START_SECS_MAX = 20
 
 
 def each_event(world, stack):
-    """The built bootstraps run under the Lambda runtime interface emulator that SAM brings."""
+    """The built bootstraps answer every payload without an error. The runtime emulator is the one of SAM's package."""
     payloads = sorted((PROJECT / "infra/events").glob("*.json"))
     check(payloads, "infra/events is empty")
     names = {"planner": "Planner", "worker": "Worker", "auditor": "Auditor"}

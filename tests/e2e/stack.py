@@ -19,7 +19,7 @@ ACCOUNT = "000000000000"
 
 
 class Failed(Exception):
-    """Something that must hold does not."""
+    """A check failed."""
 
 
 def check(condition, message):
@@ -72,7 +72,7 @@ class Account:
 
 
 def platform_side(account, backup):
-    """The platform's bucket, filled with the backup, and its role for the customer."""
+    """Creates the platform's bucket with the backup in it, and its role for the customer; returns the role's ARN."""
     s3, iam = account.client("s3"), account.client("iam")
     s3.create_bucket(Bucket=SOURCE_BUCKET)
     upload(s3, backup)
@@ -127,7 +127,7 @@ class Stack:
         return self
 
     def listen(self):
-        """Has the notifications of the stack delivered to a queue."""
+        """Subscribes a queue to the stack's notifications."""
         sqs, sns = self.account.client("sqs"), self.account.client("sns")
         self.inbox = sqs.create_queue(QueueName=f"inbox-{self.name}")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=self.inbox, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
