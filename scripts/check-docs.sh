@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Fails if docs/semantics.md names a test that does not exist, a document links to a missing file or names a missing
+# Fails if a document names a test that does not exist, a document links to a missing file or names a missing
 # `make` target, docs/ARCHITECTURE.md lacks a source file or names a path that is gone, or something calls an example
 # that is gone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
-for test in $(grep -ohE '`[a-z0-9_]+`' docs/semantics.md | tr -d '`' | awk -F_ 'NF > 4' | sort -u); do
-  if ! grep -rqE "(fn|def) $test\(" crates tests; then
-    echo "docs/semantics.md names a test that does not exist: $test" >&2
+# A name in backticks with more than four words is that of a test.
+functions=$(grep -rohE '(fn|def) [a-z0-9_]+\(' --include='*.rs' --include='*.py' crates tests | awk '{print $2}' | tr -d '(' | sort -u)
+for document in docs/*.md; do
+  named=$(grep -ohE '`[a-z0-9_]+`' "$document" | tr -d '`' | awk -F_ 'NF > 4' | sort -u)
+  for test in $(comm -23 <(echo "$named") <(echo "$functions")); do
+    echo "$document names a test that does not exist: $test" >&2
     failed=1
-  fi
+  done
 done
 for document in README.md docs/*.md; do
   for link in $(grep -oE '\]\([^)#:]+\)' "$document" | sed -E 's/^\]\(|\)$//g'); do
@@ -25,17 +28,25 @@ for target in $(grep -ohE '(`|^)make [a-z0-9-]+' README.md docs/*.md | awk '{pri
     failed=1
   fi
 done
-map=$(sed -n '/^## Code map/,/^## One object/p' docs/ARCHITECTURE.md)
-sources=$(find crates/*/src -name '*.rs' ! -name lib.rs ! -name tests.rs)
+map=$(sed -n '/^## Code map/,/^## Where to change what/p' docs/ARCHITECTURE.md)
+sources=$(find crates/*/src -name '*.rs' ! -name lib.rs ! -name tests.rs
+  find tests tests/e2e bench scripts -maxdepth 1 \( -name '*.rs' -o -name '*.py' -o -name '*.sh' \))
 for source in $sources; do
   if ! grep -qF "$(basename "$source")\`" <<<"$map"; then
     echo "the code map of docs/ARCHITECTURE.md lacks $source" >&2
     failed=1
   fi
 done
-for named in $(grep -oE '`[a-z0-9_/]+\.rs`' <<<"$map" | tr -d '`' | sort -u); do
-  if ! grep -qE "/$named\$" <<<"$sources"; then
+for named in $(grep -oE '`[a-z0-9_/-]+\.(rs|py|sh)`' <<<"$map" | tr -d '`' | sort -u); do
+  if ! grep -qE "/$named\$" <<<"$sources" && [ ! -e "$named" ] && [ ! -e "fuzz/$named" ]; then
     echo "the code map of docs/ARCHITECTURE.md names $named, which is gone" >&2
+    failed=1
+  fi
+done
+for path in $(sed -n '/^## Where to change what/,/^## One object/p' docs/ARCHITECTURE.md | grep -oE '`[a-z0-9_./-]+`' \
+  | tr -d '`' | grep -E '/|^template' | sort -u); do
+  if [ ! -e "$path" ]; then
+    echo "docs/ARCHITECTURE.md names a path that is gone: $path" >&2
     failed=1
   fi
 done
