@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails if a document names a test that does not exist, a document links to a missing file or names a missing
+# Fails if a document names a test that does not exist, a document links to a missing file, a document or CI names a missing
 # `make` target, docs/ARCHITECTURE.md lacks a source file or names a path that is gone, or something calls an example
 # that is gone.
 set -euo pipefail
@@ -22,9 +22,10 @@ for document in README.md docs/*.md; do
     fi
   done
 done
-for target in $(grep -ohE '(`|^)make [a-z0-9-]+' README.md docs/*.md | awk '{print $2}' | sort -u); do
+for target in $(grep -ohE '(`|^|run: )make [a-z0-9-]+' README.md CONTRIBUTING.md docs/*.md .github/*.md .github/workflows/*.yml .ci/run \
+  | awk '{print $NF}' | sort -u); do
   if ! grep -qE "^$target:" Makefile; then
-    echo "a document names 'make $target', which the Makefile does not have" >&2
+    echo "a document or CI calls 'make $target', which the Makefile does not have" >&2
     failed=1
   fi
 done
