@@ -26,5 +26,5 @@ def tail(log):
 
 
 def audits(stack, began_at):
-    return [f"{key}: {stack.read(key).decode()}"
+    return [f"{key}: {stack.read(key).decode().strip()}"
             for key in stack.keys("_recovery/", since=began_at) if key.endswith("/audit.json")]

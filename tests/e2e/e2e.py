@@ -258,33 +258,35 @@ def network_fails(world, stack):
     """Refused connections, throttling, requests without an answer and truncated bodies lose nothing."""
     run_id = "faults"
     counts = {"reset": 0, "slow_down": 0, "half": 0, "stall": 0}
+    # Readings of objects are counted apart, so that every kind of fault comes in turn for both.
+    seen = {"reading": 0, "other": 0}
     lock = threading.Lock()
 
     def faults(request):
         is_data = request.path.startswith(f"/{SOURCE_BUCKET}/main_stream") or stack.bucket in request.path
         if not is_data:
             return None
+        group = "reading" if is_reading(request, "main_stream") else "other"
         with lock:
-            faults.seen += 1
-            if faults.seen % 5 == 1:
-                kind = "half" if is_reading(request, "main_stream") else "reset"
-            elif faults.seen % 5 == 3:
+            seen[group] += 1
+            if seen[group] % 5 == 1:
+                kind = "half" if group == "reading" else "reset"
+            elif seen[group] % 5 == 3:
                 kind = "slow_down"
-            elif counts["stall"] < 1 and is_reading(request, "main_stream"):
+            elif group == "reading" and counts["stall"] < 1:
                 kind = "stall"
             else:
                 return None
             counts[kind] += 1
             return kind
 
-    faults.seen = 0
     # Planned without faults and with the worker paused, so that all tasks are still to do when faults begin.
     stack.pause_worker(True)
     stack.plan(run_id, format="ndjson")
     world.proxy.rule(faults)
     try:
         stack.pause_worker(False)
-        # Only workers read objects, and only readings are stalled or cut in half.
+        # Only workers read objects: once both kinds of fault of readings have occurred, tasks are in progress.
         wait_until(lambda: counts["stall"] and counts["half"], 120, "no reading of an object met a fault")
         check(stack.depth("TaskQueue") > 0, "all tasks were done before the outage")
         world.proxy.down()
