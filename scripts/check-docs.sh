@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# Fails if a document names a test that does not exist, a document links to a missing file, a document or CI names a missing
-# `make` target, docs/ARCHITECTURE.md lacks a source file or names a path that is gone, or something calls an example
-# that is gone.
+# Fails if docs/semantics.md names a test that does not exist, a document links to a missing file, the code map of
+# docs/ARCHITECTURE.md lacks a source file or names one that is gone, or something calls an example that is gone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
-# A name in backticks with more than four words is that of a test.
+# In every document of docs/, a name in backticks with more than four words is that of a test.
 functions=$(grep -rohE '(fn|def) [a-z0-9_]+\(' --include='*.rs' --include='*.py' crates tests | awk '{print $2}' | tr -d '(' | sort -u)
 for document in docs/*.md; do
   named=$(grep -ohE '`[a-z0-9_]+`' "$document" | tr -d '`' | awk -F_ 'NF > 4' | sort -u)
@@ -22,6 +21,7 @@ for document in README.md docs/*.md; do
     fi
   done
 done
+# Documents and CI call only targets of the Makefile.
 for target in $(grep -ohE '(`|^|run: )make [a-z0-9-]+' README.md CONTRIBUTING.md docs/*.md .github/*.md .github/workflows/*.yml .ci/run \
   | awk '{print $NF}' | sort -u); do
   if ! grep -qE "^$target:" Makefile; then
@@ -29,6 +29,15 @@ for target in $(grep -ohE '(`|^|run: )make [a-z0-9-]+' README.md CONTRIBUTING.md
     failed=1
   fi
 done
+# The paths of "Where to change what".
+for path in $(sed -n '/^## Where to change what/,/^## One object/p' docs/ARCHITECTURE.md | grep -oE '`[a-z0-9_./-]+`' \
+  | tr -d '`' | grep -E '/|^template' | sort -u); do
+  if [ ! -e "$path" ]; then
+    echo "docs/ARCHITECTURE.md names a path that is gone: $path" >&2
+    failed=1
+  fi
+done
+# The code map covers all sources, tests, benchmarks and scripts.
 map=$(sed -n '/^## Code map/,/^## Where to change what/p' docs/ARCHITECTURE.md)
 sources=$(find crates/*/src -name '*.rs' ! -name lib.rs ! -name tests.rs
   find tests tests/e2e bench scripts -maxdepth 1 \( -name '*.rs' -o -name '*.py' -o -name '*.sh' \))
@@ -41,13 +50,6 @@ done
 for named in $(grep -oE '`[a-z0-9_/-]+\.(rs|py|sh)`' <<<"$map" | tr -d '`' | sort -u); do
   if ! grep -qE "/$named\$" <<<"$sources" && [ ! -e "$named" ] && [ ! -e "fuzz/$named" ]; then
     echo "the code map of docs/ARCHITECTURE.md names $named, which is gone" >&2
-    failed=1
-  fi
-done
-for path in $(sed -n '/^## Where to change what/,/^## One object/p' docs/ARCHITECTURE.md | grep -oE '`[a-z0-9_./-]+`' \
-  | tr -d '`' | grep -E '/|^template' | sort -u); do
-  if [ ! -e "$path" ]; then
-    echo "docs/ARCHITECTURE.md names a path that is gone: $path" >&2
     failed=1
   fi
 done
