@@ -4,11 +4,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
-for test in $(grep -ohE '`[a-z0-9_]+`' docs/semantics.md | tr -d '`' | awk -F_ 'NF > 4' | sort -u); do
-  if ! grep -rqE "(fn|def) $test\(" crates tests; then
-    echo "docs/semantics.md names a test that does not exist: $test" >&2
+# In every document of docs/, a name in backticks with more than four words is that of a test.
+functions=$(grep -rohE '(fn|def) [a-z0-9_]+\(' --include='*.rs' --include='*.py' crates tests | awk '{print $2}' | tr -d '(' | sort -u)
+for document in docs/*.md; do
+  named=$(grep -ohE '`[a-z0-9_]+`' "$document" | tr -d '`' | awk -F_ 'NF > 4' | sort -u)
+  for test in $(comm -23 <(echo "$named") <(echo "$functions")); do
+    echo "$document names a test that does not exist: $test" >&2
     failed=1
-  fi
+  done
 done
 for document in README.md docs/*.md; do
   for link in $(grep -oE '\]\([^)#:]+\)' "$document" | sed -E 's/^\]\(|\)$//g'); do
@@ -18,22 +21,34 @@ for document in README.md docs/*.md; do
     fi
   done
 done
-for target in $(grep -ohE '(`|^)make [a-z0-9-]+' README.md docs/*.md | awk '{print $2}' | sort -u); do
+# Documents and CI call only targets of the Makefile.
+for target in $(grep -ohE '(`|^|run: )make [a-z0-9-]+' README.md CONTRIBUTING.md docs/*.md .github/*.md .github/workflows/*.yml .ci/run \
+  | awk '{print $NF}' | sort -u); do
   if ! grep -qE "^$target:" Makefile; then
-    echo "a document names 'make $target', which the Makefile does not have" >&2
+    echo "a document or CI calls 'make $target', which the Makefile does not have" >&2
     failed=1
   fi
 done
-map=$(sed -n '/^## Code map/,/^## One object/p' docs/ARCHITECTURE.md)
-sources=$(find crates/*/src -name '*.rs' ! -name lib.rs ! -name tests.rs)
+# The paths of "Where to change what".
+for path in $(sed -n '/^## Where to change what/,/^## One object/p' docs/ARCHITECTURE.md | grep -oE '`[a-z0-9_./-]+`' \
+  | tr -d '`' | grep -E '/|^template' | sort -u); do
+  if [ ! -e "$path" ]; then
+    echo "docs/ARCHITECTURE.md names a path that is gone: $path" >&2
+    failed=1
+  fi
+done
+# The code map covers all sources, tests, benchmarks and scripts.
+map=$(sed -n '/^## Code map/,/^## Where to change what/p' docs/ARCHITECTURE.md)
+sources=$(find crates/*/src -name '*.rs' ! -name lib.rs ! -name tests.rs
+  find tests tests/e2e bench scripts -maxdepth 1 \( -name '*.rs' -o -name '*.py' -o -name '*.sh' \))
 for source in $sources; do
   if ! grep -qF "$(basename "$source")\`" <<<"$map"; then
     echo "the code map of docs/ARCHITECTURE.md lacks $source" >&2
     failed=1
   fi
 done
-for named in $(grep -oE '`[a-z0-9_/]+\.rs`' <<<"$map" | tr -d '`' | sort -u); do
-  if ! grep -qE "/$named\$" <<<"$sources"; then
+for named in $(grep -oE '`[a-z0-9_/-]+\.(rs|py|sh)`' <<<"$map" | tr -d '`' | sort -u); do
+  if ! grep -qE "/$named\$" <<<"$sources" && [ ! -e "$named" ] && [ ! -e "fuzz/$named" ]; then
     echo "the code map of docs/ARCHITECTURE.md names $named, which is gone" >&2
     failed=1
   fi
