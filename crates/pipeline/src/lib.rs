@@ -77,6 +77,7 @@ pub use backup::object_time::ObjectTime;
 pub use backup::org_id::{OrgId, OrgIdError};
 pub use backup::source_key::{SourceKey, SourceKeyError, TaskId};
 pub use backup::unexpected::Unexpected;
+pub use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
 pub use ledger::audit_record::{AuditRecord, audit_record};
 pub use ledger::hour::{HourHead, HourTasks};
 pub use ledger::observer::{Observer, Unobserved};
@@ -102,7 +103,8 @@ pub use queue::task::{TASK_VERSION, Task};
 pub use queue::{QueueError, SendTasks};
 pub use request::error::RequestError;
 pub use request::execution_id::{EXECUTION_ID_BYTES_MAX, ExecutionId, ExecutionIdError};
-pub use request::resolved::{Compression, Filters, Format, ResolvedRequest, WindowParameters};
+pub use request::output::{Compression, Format};
+pub use request::resolved::{Filters, ResolvedRequest, WindowParameters};
 pub use request::schedule::{
     SCHEDULE_INTERVALS_HOURS, Schedule, ScheduleError, scheduled_execution_id,
 };

@@ -1,12 +1,12 @@
 //! The recovery request: what a caller asks for, and what it comes to.
 //!
-//! [`RecoveryRequest`] is the request as written, every value still text. [`RecoveryRequest::resolve`]
-//! turns it into a [`ResolvedRequest`], in which every value is present and valid, or into one
+//! [`RecoveryRequest`] is the request as written. [`RecoveryRequest::resolve`] turns it into a [`ResolvedRequest`], in which every value is present and valid, or into one
 //! [`RequestError`] that names the field and what it accepts.
 
 pub(crate) mod diagnose;
 pub(crate) mod error;
 pub(crate) mod execution_id;
+pub(crate) mod output;
 pub(crate) mod resolved;
 pub(crate) mod schedule;
 pub(crate) mod window;
@@ -14,13 +14,15 @@ pub(crate) mod window;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Days, NaiveTime, SecondsFormat, TimeDelta, Utc};
+use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::backup::hour_prefix::{HourPrefix, parse_date};
 use crate::backup::org_id::{ORG_ID_ACCEPTS, OrgId};
-use crate::request::error::{RequestError, any_of, quoted};
+use crate::request::error::{RequestError, quoted};
 use crate::request::execution_id::{EXECUTION_ID_ACCEPTS, ExecutionId};
-use crate::request::resolved::{Compression, Format, ResolvedRequest, WindowParameters};
+use crate::request::output::{Compression, Format};
+use crate::request::resolved::{ResolvedRequest, WindowParameters};
 use crate::request::window::{Tolerance, WindowKind, is_whole_hour};
 
 /// The longest request that is read, in bytes.
@@ -43,15 +45,15 @@ pub struct RecoveryRequest {
     pub start: String,
     /// The last date, or the first instant after the range.
     pub end: String,
-    /// `arrival` (default) or `publish`.
-    #[serde(default)]
-    pub window: Option<String>,
-    /// `parquet` (default) or `ndjson`.
-    #[serde(default)]
-    pub format: Option<String>,
-    /// One that goes with the format; its first is the default, see [`Format::compressions`].
-    #[serde(default)]
-    pub compression: Option<String>,
+    /// [`WindowKind::Arrival`] unless it says otherwise.
+    #[serde(default, deserialize_with = "by_name")]
+    pub window: Option<WindowKind>,
+    /// [`Format::Parquet`] unless it says otherwise.
+    #[serde(default, deserialize_with = "by_name")]
+    pub format: Option<Format>,
+    /// One that goes with the format: by default zstd for Parquet, and none for NDJSON.
+    #[serde(default, deserialize_with = "by_name")]
+    pub compression: Option<Compression>,
     /// Only events of these domains; empty for all.
     #[serde(default, deserialize_with = "null_as_default")]
     pub domains: Vec<String>,
@@ -117,12 +119,12 @@ impl Default for RequestLimits {
 }
 
 impl RecoveryRequest {
-    /// Reads a request from its JSON, without judging its values.
+    /// Reads a request from its JSON. What its texts say is left to [`resolve`](Self::resolve).
     ///
     /// # Errors
     ///
-    /// No JSON object, more than [`REQUEST_BYTES_MAX`] bytes, and fields that are unknown, missing,
-    /// given twice or of another JSON type.
+    /// No JSON object, more than [`REQUEST_BYTES_MAX`] bytes, fields that are unknown, missing,
+    /// given twice or of another JSON type, and names that no window, format or compression has.
     pub fn from_json(json: &[u8]) -> Result<Self, RequestError> {
         if json.len() > REQUEST_BYTES_MAX {
             return Err(RequestError::new("request", "is too long")
@@ -151,12 +153,11 @@ impl RecoveryRequest {
         })?;
         let range = Range::parse(&self.start, &self.end)?;
         range.check(limits, now)?;
-        let kind = choose("window", self.window.as_deref(), &WindowKind::ALL)?;
+        let kind = self.window.unwrap_or_default();
         if kind == WindowKind::Publish {
             range.check_whole_hours()?;
         }
-        let format = choose("format", self.format.as_deref(), &Format::ALL)?;
-        let compression = choose_compression(format, self.compression.as_deref())?;
+        let output = output::choose(self.format.unwrap_or_default(), self.compression)?;
         let request = ResolvedRequest {
             org_id,
             start: range.start,
@@ -166,8 +167,7 @@ impl RecoveryRequest {
                 lead_secs: tolerance.lead_secs,
                 lag_secs: tolerance.lag_secs,
             },
-            format,
-            compression,
+            output,
             domains: filter_values("domains", self.domains, limits)?,
             event_types: filter_values("event_types", self.event_types, limits)?,
         };
@@ -299,58 +299,6 @@ impl Bound {
     }
 }
 
-/// A value that a request chooses by its name.
-trait Choice: Copy {
-    fn name(self) -> &'static str;
-}
-
-impl Choice for WindowKind {
-    fn name(self) -> &'static str {
-        self.as_str()
-    }
-}
-
-impl Choice for Format {
-    fn name(self) -> &'static str {
-        self.as_str()
-    }
-}
-
-impl Choice for Compression {
-    fn name(self) -> &'static str {
-        self.as_str()
-    }
-}
-
-/// The one of `choices` that `text` names, the first when there is no text.
-fn choose<T: Choice>(field: &str, text: Option<&str>, choices: &[T]) -> Result<T, RequestError> {
-    let name = text.or_else(|| choices.first().map(|first| first.name()));
-    choices
-        .iter()
-        .copied()
-        .find(|choice| Some(choice.name()) == name)
-        .ok_or_else(|| {
-            RequestError::new(field, "is not one of its values")
-                .accepts(any_of(choices.iter().map(|choice| choice.name())))
-                .found(quoted(text.unwrap_or_default()))
-        })
-}
-
-fn choose_compression(format: Format, text: Option<&str>) -> Result<Compression, RequestError> {
-    choose("compression", text, format.compressions()).map_err(|error| {
-        let other = Format::ALL.into_iter().find(|other| {
-            let names = other.compressions().iter().map(|c| c.as_str());
-            names.into_iter().any(|name| Some(name) == text)
-        });
-        let Some(other) = other else { return error };
-        RequestError {
-            problem: format!("does not go with the format `{}`", format.as_str()),
-            hint: Some(format!("it goes with the format `{}`", other.as_str())),
-            ..error
-        }
-    })
-}
-
 fn filter_values(
     field: &str,
     values: Vec<String>,
@@ -387,6 +335,17 @@ where
     T: Default + Deserialize<'de>,
 {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// One of an enum's names. Without this, serde_json would take `{"ndjson": null}` for a name, too.
+fn by_name<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let name = Option::<String>::deserialize(deserializer)?;
+    name.map(|name| T::deserialize(name.into_deserializer()))
+        .transpose()
 }
 
 fn day_after(day: DateTime<Utc>) -> DateTime<Utc> {

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
+use event_recovery_format::OutputFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::org_id::OrgId;
+use crate::request::output::{self, Compression, Format};
 use crate::request::window::{Window, WindowKind};
 
 /// A request in which every value is present and valid. The ledger keeps it.
@@ -20,10 +21,9 @@ pub struct ResolvedRequest {
     pub end: DateTime<Utc>,
     /// What decides whether an event lies in the range.
     pub window: WindowParameters,
-    /// How events are written.
-    pub format: Format,
-    /// How the output is compressed; goes with the format.
-    pub compression: Compression,
+    /// How events are written; in JSON the two fields `format` and `compression`.
+    #[serde(flatten, with = "output")]
+    pub output: OutputFormat,
     /// Only events of these domains; empty for all.
     pub domains: BTreeSet<String>,
     /// Only events of these types; empty for all.
@@ -41,30 +41,6 @@ pub struct WindowParameters {
     pub lag_secs: u32,
 }
 
-/// How events are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// The platform's columns, and one for everything else.
-    Parquet,
-    /// The event's own bytes, one event a line.
-    Ndjson,
-}
-
-/// How the output is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// gzip, for NDJSON.
-    Gzip,
-    /// Zstandard, for both formats.
-    Zstd,
-    /// Snappy, for Parquet.
-    Snappy,
-}
-
 /// Which events of the window are wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filters {
@@ -72,21 +48,6 @@ pub struct Filters {
     pub domains: BTreeSet<String>,
     /// Only events of these types; empty for all.
     pub event_types: BTreeSet<String>,
-}
-
-/// The format of the files, where the two go together.
-pub(crate) fn output_format(format: Format, compression: Compression) -> Option<OutputFormat> {
-    Some(match (format, compression) {
-        (Format::Ndjson, Compression::None) => OutputFormat::Ndjson(NdjsonCompression::None),
-        (Format::Ndjson, Compression::Gzip) => OutputFormat::Ndjson(NdjsonCompression::Gzip),
-        (Format::Ndjson, Compression::Zstd) => OutputFormat::Ndjson(NdjsonCompression::Zstd),
-        (Format::Parquet, Compression::Zstd) => OutputFormat::Parquet(ParquetCompression::Zstd),
-        (Format::Parquet, Compression::Snappy) => OutputFormat::Parquet(ParquetCompression::Snappy),
-        (Format::Parquet, Compression::None) => OutputFormat::Parquet(ParquetCompression::None),
-        (Format::Ndjson, Compression::Snappy) | (Format::Parquet, Compression::Gzip) => {
-            return None;
-        }
-    })
 }
 
 impl ResolvedRequest {
@@ -122,11 +83,11 @@ impl ResolvedRequest {
                     lead_secs,
                     lag_secs,
                 },
-            format,
-            compression,
+            output,
             domains,
             event_types,
         } = self;
+        let (format, compression) = (Format::of(*output), Compression::of(*output));
         [
             ("org_id", *org_id != other.org_id),
             ("start", *start != other.start),
@@ -134,46 +95,13 @@ impl ResolvedRequest {
             ("window", *kind != other.window.kind),
             ("lead_secs", *lead_secs != other.window.lead_secs),
             ("lag_secs", *lag_secs != other.window.lag_secs),
-            ("format", *format != other.format),
-            ("compression", *compression != other.compression),
+            ("format", format != Format::of(other.output)),
+            ("compression", compression != Compression::of(other.output)),
             ("domains", *domains != other.domains),
             ("event_types", *event_types != other.event_types),
         ]
         .into_iter()
         .find_map(|(field, differs)| differs.then_some(field))
-    }
-}
-
-impl Format {
-    /// Every format, the default first.
-    pub const ALL: [Self; 2] = [Self::Parquet, Self::Ndjson];
-
-    /// The format as requests write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Parquet => "parquet",
-            Self::Ndjson => "ndjson",
-        }
-    }
-
-    /// The compressions that go with the format, its default first.
-    pub fn compressions(self) -> &'static [Compression] {
-        match self {
-            Self::Parquet => &[Compression::Zstd, Compression::Snappy, Compression::None],
-            Self::Ndjson => &[Compression::None, Compression::Gzip, Compression::Zstd],
-        }
-    }
-}
-
-impl Compression {
-    /// The compression as requests write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-            Self::Snappy => "snappy",
-        }
     }
 }
 
@@ -190,6 +118,7 @@ impl Filters {
 
 #[cfg(test)]
 mod tests {
+    use event_recovery_format::ParquetCompression;
     use serde_json::json;
 
     use super::*;
@@ -206,8 +135,7 @@ mod tests {
                 lead_secs: 900,
                 lag_secs: 3600,
             },
-            format: Format::Parquet,
-            compression: Compression::Zstd,
+            output: OutputFormat::Parquet(ParquetCompression::Zstd),
             domains: ["b", "a"].map(str::to_owned).into(),
             event_types: BTreeSet::new(),
         }

@@ -6,7 +6,8 @@ use thiserror::Error;
 use crate::backup::org_id::OrgId;
 use crate::request::RecoveryRequest;
 use crate::request::execution_id::ExecutionId;
-use crate::request::resolved::{Format, ResolvedRequest};
+use crate::request::output::Format;
+use crate::request::resolved::ResolvedRequest;
 use crate::request::window::{Tolerance, WindowKind};
 
 /// The intervals that divide a day, in hours.
@@ -92,8 +93,8 @@ impl Schedule {
             org_id: org_id.to_string(),
             start: text(start),
             end: text(end),
-            window: Some(WindowKind::Publish.as_str().to_owned()),
-            format: Some(format.as_str().to_owned()),
+            window: Some(WindowKind::Publish),
+            format: Some(format),
             ..RecoveryRequest::default()
         }
     }

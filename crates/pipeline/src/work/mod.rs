@@ -8,7 +8,7 @@ pub(crate) mod transform;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use event_recovery_format::{DecodeError, OutputFormat};
+use event_recovery_format::DecodeError;
 use thiserror::Error;
 use tokio::runtime::Handle;
 
@@ -20,7 +20,6 @@ use crate::ledger::receipt::{Done, KnownReceipt, Receipt, State};
 use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, SOFTWARE, to_json};
 use crate::queue::QueueError;
 use crate::queue::task::{TASK_VERSION, Task};
-use crate::request::resolved::output_format;
 use crate::storage::{Destination, Precondition, Source, StorageError, Written};
 use crate::work::job::{Job, TransformError, TransformLimits};
 use crate::work::transform::{Transformed, commit, object_time, transform};
@@ -76,9 +75,6 @@ pub enum WorkError {
         /// The task's version.
         found: u32,
     },
-    /// The format and the compression do not go together.
-    #[error("the task asks for a compression that does not go with its format")]
-    InvalidTask,
     /// It may succeed when tried again.
     #[error(transparent)]
     Transient(StorageError),
@@ -104,7 +100,7 @@ impl WorkError {
         match self {
             Self::Transient(_) | Self::Queue(_) | Self::Died { .. } => true,
             Self::Ledger(LedgerError::Storage(error)) => error.is_transient(),
-            Self::Ledger(_) | Self::NewerTask { .. } | Self::InvalidTask => false,
+            Self::Ledger(_) | Self::NewerTask { .. } => false,
         }
     }
 }
@@ -122,7 +118,6 @@ impl Worker {
                 found: task.version,
             });
         }
-        let format = output_format(task.format, task.compression).ok_or(WorkError::InvalidTask)?;
         let ledger = Ledger::new(task.execution_id.clone());
         let receipt_key = ledger.receipt_key(&task.id());
         let known = KnownReceipt::read(&*self.destination, &receipt_key, &task.key).await?;
@@ -140,7 +135,7 @@ impl Worker {
                 return Ok(receipt);
             }
         }
-        let state = match self.attempt(task, &ledger, format).await {
+        let state = match self.attempt(task, &ledger).await {
             Ok(done) => State::Done(Box::new(done)),
             Err(Failure::Final { reason, hint }) => State::Failed { reason, hint },
             Err(Failure::Transient(error)) if delivery.is_last() => State::Failed {
@@ -251,12 +246,7 @@ impl Worker {
         }
     }
 
-    async fn attempt(
-        &self,
-        task: &Task,
-        ledger: &Ledger,
-        format: OutputFormat,
-    ) -> Result<Done, Failure> {
+    async fn attempt(&self, task: &Task, ledger: &Ledger) -> Result<Done, Failure> {
         if !task.key.is_plain() {
             return Err(Failure::Final {
                 reason: "its key has an empty, `.` or `..` part, a NUL, or more than 1,024 bytes, so \
@@ -287,7 +277,7 @@ impl Worker {
                 time,
                 window: &task.window,
                 filters: &task.filters,
-                format,
+                format: task.output,
                 limits,
                 destination: &*destination,
                 observer: &*observer,

@@ -7,7 +7,6 @@ use crate::audit::error::AuditError;
 use crate::audit::file_check::check_content;
 use crate::ledger::report::AuditDigests;
 use crate::ledger::{LedgerError, read_sealed, read_version, report_digest, seal};
-use crate::request::resolved::output_format;
 use crate::storage::{ListObjects, ListedObject, OpenObject, Records, for_each_page};
 
 impl Tally<'_> {
@@ -93,8 +92,7 @@ impl Tally<'_> {
         reread: Option<&dyn OpenObject>,
     ) -> Result<(), AuditError> {
         let success_key = self.ledger.success_key();
-        let request = &self.request.request;
-        let format = output_format(request.format, request.compression);
+        let format = self.request.request.output;
         for prefix in [self.ledger.output_prefix(), self.ledger.rejected_prefix()] {
             let mut next = None;
             loop {
@@ -124,7 +122,7 @@ impl Tally<'_> {
         &mut self,
         file: &ListedObject,
         reread: Option<&dyn OpenObject>,
-        format: Option<OutputFormat>,
+        format: OutputFormat,
     ) -> Result<(), AuditError> {
         let (key, size) = (&file.key, file.size);
         match (self.files.remove(key), reread) {
