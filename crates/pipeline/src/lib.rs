@@ -100,7 +100,7 @@ pub use plan::preview::preview;
 pub use plan::{Planner, check_request};
 pub use queue::in_process::InProcessQueue;
 pub use queue::task::{TASK_VERSION, Task};
-pub use queue::{QueueError, SendTasks};
+pub use queue::{ATTEMPT_SECS_MAX, QueueError, SendTasks};
 pub use request::error::RequestError;
 pub use request::execution_id::{EXECUTION_ID_BYTES_MAX, ExecutionId, ExecutionIdError};
 pub use request::output::{Compression, Format};
@@ -114,11 +114,12 @@ pub use request::window::{
 };
 pub use request::{REQUEST_BYTES_MAX, RecoveryRequest, RequestLimits, Resolution};
 pub use run::{Ended, Run, RunError};
+pub use storage::listing::{count_objects, list_all, list_entries};
 pub use storage::local_folder::LocalFolder;
 pub use storage::{
     CreateObject, Destination, LevelPage, ListObjects, ListPage, ListedObject, OpenObject,
     Precondition, Problem, Record, Records, Source, StagedObject, StorageError, UnreadableEntry,
-    Written, for_each_page, list_all, list_entries,
+    Written,
 };
 pub use work::day_files::OPEN_DATES_MAX;
 pub use work::job::{DATES_MAX, TransformLimits};

@@ -15,6 +15,7 @@ use crate::ledger::report::Report;
 use crate::plan::Planner;
 use crate::plan::error::PlanError;
 use crate::plan::limits::PlanLimits;
+use crate::queue::ATTEMPT_SECS_MAX;
 use crate::queue::in_process::InProcessQueue;
 use crate::queue::task::Task;
 use crate::request::execution_id::ExecutionId;
@@ -27,8 +28,6 @@ use crate::work::{Delivery, WorkError, Worker};
 const QUEUED_TASKS_MAX: usize = 1000;
 /// How often a task is tried, as the queue on AWS would.
 const DELIVERIES_MAX: u32 = 10;
-/// How long an attempt may take before its receipt counts as expired, in seconds: Lambda's longest.
-const ATTEMPT_SECS_MAX: u32 = 15 * 60;
 /// Waits before the second attempt, in milliseconds; doubled for each further one.
 const RETRY_MILLIS: u64 = 100;
 const RETRY_MILLIS_MAX: u64 = 5_000;

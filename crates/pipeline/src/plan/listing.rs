@@ -8,7 +8,8 @@ use crate::ledger::LEDGER_VERSION;
 use crate::ledger::hour::{HourHead, HourTasks};
 use crate::plan::error::PlanError;
 use crate::request::resolved::ResolvedRequest;
-use crate::storage::{ListObjects, ListPage, list_entries};
+use crate::storage::listing::list_entries;
+use crate::storage::{ListObjects, ListPage};
 
 /// Hours that are listed at the same time.
 pub(crate) const HOURS_LISTED_AT_ONCE: usize = 8;

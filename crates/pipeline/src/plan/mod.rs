@@ -15,13 +15,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::audit::call::{AuditCallError, AuditCaller};
 use crate::backup::hour_prefix::HourPrefix;
-use crate::backup::source_key::{SourceKey, TaskId};
+use crate::backup::source_key::SourceKey;
 use crate::ledger::audit_record::audit_record;
 use crate::ledger::hour::{FrozenHour, HourTasks, read_hour};
 use crate::ledger::observer::Observer;
 use crate::ledger::plan_record::PlanRecord;
 use crate::ledger::planning_record::Refusal;
-use crate::ledger::receipt::{KnownReceipt, Receipt, State};
+use crate::ledger::receipt::{ListedTask, Receipt, State, with_receipts};
 use crate::ledger::report::{Report, Verdict};
 use crate::ledger::{
     LEDGER_VERSION, Ledger, LedgerError, RequestRecord, SOFTWARE, Sealed, read_record, read_sealed,
@@ -36,10 +36,7 @@ use crate::queue::SendTasks;
 use crate::queue::task::Task;
 use crate::request::execution_id::ExecutionId;
 use crate::request::resolved::ResolvedRequest;
-use crate::storage::{ListObjects, ListedObject, Precondition, Records, Written};
-
-/// Receipts that are read at the same time.
-const RECEIPTS_READ_AT_ONCE: usize = 64;
+use crate::storage::{ListObjects, Precondition, Records, Written};
 
 /// Plans runs.
 pub struct Planner<'a> {
@@ -248,8 +245,10 @@ impl Planner<'_> {
         }
         let mut messages = Vec::with_capacity(tasks.objects.len());
         if frozen_before {
-            for (key, object, receipt) in self.receipts(ledger, &tasks).await? {
-                match receipt.done() {
+            let mut listed = with_receipts(self.ledger, ledger, &tasks.objects);
+            while let Some(ListedTask { object, key, found }) = listed.try_next().await? {
+                let key = key?;
+                match found.known(&key).done() {
                     Some(receipt) => self.observer.task_ended(receipt),
                     None => messages.push(Task::new(ledger.execution_id(), request, key, object)),
                 }
@@ -278,7 +277,10 @@ impl Planner<'_> {
     ) -> Result<u64, PlanError> {
         let mut again = Vec::new();
         let mut failed = Vec::new();
-        for (key, object, receipt) in self.receipts(ledger, tasks).await? {
+        let mut listed = with_receipts(self.ledger, ledger, &tasks.objects);
+        while let Some(ListedTask { object, key, found }) = listed.try_next().await? {
+            let key = key?;
+            let receipt = found.known(&key);
             let task = Task::new(ledger.execution_id(), request, key, object);
             match (receipt.receipt, receipt.etag) {
                 (Some(receipt), _) if receipt.is_done() => self.observer.task_ended(&receipt),
@@ -323,24 +325,6 @@ impl Planner<'_> {
                 AuditCallError::Ledger(error) => PlanError::Ledger(error),
                 AuditCallError::Queue(error) => PlanError::Queue(error),
             })
-    }
-
-    /// The hour's objects in order, each with its receipt.
-    async fn receipts<'t>(
-        &self,
-        ledger: &Ledger,
-        tasks: &'t HourTasks,
-    ) -> Result<Vec<(SourceKey, &'t ListedObject, KnownReceipt)>, PlanError> {
-        stream::iter(&tasks.objects)
-            .map(async |object| {
-                let key = SourceKey::parse(&object.key)?;
-                let receipt_key = ledger.receipt_key(&TaskId::of(&key));
-                let receipt = KnownReceipt::read(self.ledger, &receipt_key, &key).await?;
-                Ok((key, object, receipt))
-            })
-            .buffered(RECEIPTS_READ_AT_ONCE)
-            .try_collect()
-            .await
     }
 }
 

@@ -8,6 +8,10 @@ use thiserror::Error;
 
 use crate::queue::task::Task;
 
+/// How long a receiver may have one delivery to itself, in seconds: AWS Lambda's longest run. After that
+/// it has died, and what it claimed is free for others.
+pub const ATTEMPT_SECS_MAX: u32 = 15 * 60;
+
 /// Queues tasks.
 #[async_trait]
 pub trait SendTasks: Send + Sync {
