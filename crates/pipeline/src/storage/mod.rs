@@ -1,5 +1,6 @@
 //! What the pipeline asks of a storage, one small trait for each capability.
 
+pub(crate) mod blocking;
 pub(crate) mod checksum;
 pub(crate) mod direct_file;
 pub(crate) mod folder_listing;
