@@ -7,6 +7,7 @@ use chrono::Utc;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::debug;
 
 use crate::audit::audit;
 use crate::audit::error::AuditError;
@@ -190,6 +191,14 @@ async fn deliver(
         match worker.work(task, delivery).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is_transient() => {
+                debug!(
+                    execution_id = %task.execution_id,
+                    key = %task.key,
+                    attempt = number,
+                    wait_millis = wait.as_millis() as u64,
+                    %error,
+                    "retries the task after a wait",
+                );
                 worker.observer.task_delayed(&error.to_string());
             }
             Err(error) => return Err(error),

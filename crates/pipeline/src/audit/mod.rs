@@ -7,6 +7,7 @@ pub(crate) mod report_slot;
 pub(crate) mod tally;
 
 use chrono::{DateTime, Utc};
+use tracing::instrument;
 
 use crate::audit::error::AuditError;
 use crate::audit::report_slot::{CONFLICTS_MAX, ReportSlot};
@@ -43,6 +44,7 @@ pub enum Audited {
 /// # Errors
 ///
 /// See [`AuditError`]; nothing is written then.
+#[instrument(name = "audit", skip_all, fields(%execution_id))]
 pub async fn audit_when_finished<D>(
     destination: &D,
     execution_id: &ExecutionId,
@@ -88,6 +90,7 @@ where
 /// # Errors
 ///
 /// See [`AuditError`]; nothing is written then.
+#[instrument(skip_all, fields(%execution_id))]
 pub async fn audit<D>(
     destination: &D,
     execution_id: &ExecutionId,
@@ -113,6 +116,7 @@ where
 /// # Errors
 ///
 /// See [`AuditError`].
+#[instrument(skip_all, fields(%execution_id))]
 pub async fn inspect<D>(
     destination: &D,
     execution_id: &ExecutionId,
@@ -132,6 +136,7 @@ where
 /// # Errors
 ///
 /// See [`AuditError`].
+#[instrument(skip_all, fields(%execution_id))]
 pub async fn verify<D>(
     destination: &D,
     execution_id: &ExecutionId,

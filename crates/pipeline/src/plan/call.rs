@@ -1,6 +1,7 @@
 //! Writes down how a call of a planner stands, for those who do not wait for its answer.
 
 use chrono::{DateTime, Utc};
+use tracing::debug;
 
 use crate::ledger::plan_record::PlanRecord;
 use crate::ledger::planning_record::{PlanningRecord, PlanningState, Refusal, RefusalKind};
@@ -86,13 +87,17 @@ impl PlanningCall<'_> {
         for _ in 0..CONFLICTS_MAX {
             let precondition = match read_record::<PlanningRecord>(self.records, &key).await? {
                 None => Precondition::Absent,
-                Some((known, _)) if known.called_at > self.called_at => return Ok(()),
+                Some((known, _)) if known.called_at > self.called_at => {
+                    debug!(key, "a later call has written its own state");
+                    return Ok(());
+                }
                 Some((_, etag)) => Precondition::Unchanged(etag),
             };
             let written = self.records.put_if(&key, bytes.clone(), precondition);
             if written.await? == Written::Yes {
                 return Ok(());
             }
+            debug!(key, "another call has written the record meanwhile");
         }
         Err(LedgerError::Invalid {
             key,

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
+use tracing::{debug, instrument};
 
 use crate::audit::call::{AuditCallError, AuditCaller};
 use crate::backup::hour_prefix::HourPrefix;
@@ -64,6 +65,7 @@ impl Planner<'_> {
     /// # Errors
     ///
     /// See [`PlanError`]. What was planned before stays, and the same call goes on with the rest.
+    #[instrument(skip_all, fields(%execution_id))]
     pub async fn plan(
         &self,
         request: &ResolvedRequest,
@@ -154,9 +156,11 @@ impl Planner<'_> {
                 summary.request_digest = Some(request_digest);
                 let plan = summary.into_plan(execution_id.clone(), now);
                 let key = ledger.plan_key();
-                self.ledger
-                    .put_if(&key, to_json(&key, &plan)?, Precondition::Absent)
-                    .await?;
+                let bytes = to_json(&key, &plan)?;
+                let written = self.ledger.put_if(&key, bytes, Precondition::Absent);
+                if written.await? == Written::PreconditionFailed {
+                    debug!(key, "another planner has completed the plan");
+                }
                 plan
             }
         };
@@ -218,6 +222,7 @@ impl Planner<'_> {
         let frozen_before = written.await? == Written::PreconditionFailed;
         // Another planner of the same run was faster; its list counts.
         if frozen_before && let Some(frozen) = read_hour(self.ledger, &key).await? {
+            debug!(key, "another planner has frozen the hour");
             return Ok(frozen);
         }
         Ok(FrozenHour {
@@ -307,9 +312,12 @@ impl Planner<'_> {
             };
             let bytes = to_json(&key, &receipt)?;
             // A worker that was faster has written a newer one, which stays.
-            self.ledger
-                .put_if(&key, bytes, Precondition::Unchanged(etag))
-                .await?;
+            let written = self
+                .ledger
+                .put_if(&key, bytes, Precondition::Unchanged(etag));
+            if written.await? == Written::PreconditionFailed {
+                debug!(key, "a worker has written the receipt meanwhile");
+            }
         }
         Ok(queued)
     }

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
+use tracing::instrument;
 
 use crate::backup::hour_prefix::HourPrefix;
 use crate::ledger::observer::Observer;
@@ -19,6 +20,7 @@ use crate::storage::ListObjects;
 /// # Errors
 ///
 /// See [`PlanError`].
+#[instrument(skip_all, fields(%execution_id))]
 pub async fn preview(
     source: &dyn ListObjects,
     request: &ResolvedRequest,

@@ -11,6 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use event_recovery_format::DecodeError;
 use thiserror::Error;
 use tokio::runtime::Handle;
+use tracing::{Span, debug, instrument};
 
 use crate::audit::call::{AuditCallError, AuditCaller, CallAuditor};
 use crate::backup::org_id::OrgId;
@@ -112,6 +113,7 @@ impl Worker {
     /// # Errors
     ///
     /// See [`WorkError`]; the task must be delivered again.
+    #[instrument(skip_all, fields(execution_id = %task.execution_id, key = %task.key, attempt = delivery.number))]
     pub async fn work(&self, task: &Task, delivery: Delivery) -> Result<Receipt, WorkError> {
         if task.version > TASK_VERSION {
             return Err(WorkError::NewerTask {
@@ -122,6 +124,7 @@ impl Worker {
         let receipt_key = ledger.receipt_key(&task.id());
         let known = KnownReceipt::read(&*self.destination, &receipt_key, &task.key).await?;
         if let Some(receipt) = known.done() {
+            debug!("the task is done already");
             self.observer.task_ended(receipt);
             return Ok(receipt.clone());
         }
@@ -142,7 +145,10 @@ impl Worker {
                 reason: format!("gave up after {attempts} attempts: {error}"),
                 hint: Some(hint_to_repeat(error.hint)),
             },
-            Err(Failure::Transient(error)) => return Err(WorkError::Transient(error)),
+            Err(Failure::Transient(error)) => {
+                debug!(%error, "the attempt has failed and may be repeated");
+                return Err(WorkError::Transient(error));
+            }
             Err(Failure::Died(detail)) => {
                 let key = task.key.to_string();
                 return Err(WorkError::Died { key, detail });
@@ -268,7 +274,9 @@ impl Worker {
         let (task, ledger) = (task.clone(), ledger.clone());
         let (org_id, limits) = (self.org_id.clone(), self.limits);
         let (destination, observer) = (Arc::clone(&self.destination), Arc::clone(&self.observer));
+        let span = Span::current();
         let blocking = tokio::task::spawn_blocking(move || {
+            let _entered = span.enter();
             let job = Job {
                 ledger: &ledger,
                 org_id: &org_id,
@@ -409,12 +417,16 @@ impl ReceiptSlot<'_> {
             let current = KnownReceipt::read(destination, &self.key, &receipt.key).await?;
             // Also when it came directly after ours: its etag must not become ours.
             if let Some(done) = current.done() {
+                if *done != receipt {
+                    debug!(key = self.key, "another worker has done the task meanwhile");
+                }
                 return Ok(done.clone());
             }
             self.etag = current.etag;
             if written == Written::Yes {
                 return Ok(receipt);
             }
+            debug!(key = self.key, "another worker has written the receipt meanwhile");
         }
         Err(LedgerError::Invalid {
             key: self.key.clone(),

@@ -12,6 +12,7 @@ use event_recovery_format::{
 };
 use event_recovery_splitter::{Item, RejectedPart, Splitter};
 use serde::Serialize;
+use tracing::debug;
 
 use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::object_time::ObjectTime;
@@ -43,6 +44,7 @@ pub(crate) fn transform<R: Read>(
     let mut sink = Sink::new(job);
     let counts = read_through(open()?, job, &mut sink)?;
     while sink.end_reading()? {
+        debug!("reads the object again for the files of further days");
         // Whatever its etag says, an object that does not come to the same is not the same.
         if read_through(open()?, job, &mut sink)? != counts {
             return Err(StorageError::changed(job.key.as_str()).into());
