@@ -1,14 +1,14 @@
 //! Plans, recovers and audits a range of backups.
 //!
-//! A run is carried out by three functions that know nothing of each other but the ledger:
+//! A run consists of three functions that communicate through the ledger alone:
 //!
 //! - [`Planner::plan`] lists the hour prefixes of the range and queues one [`Task`] per object;
-//! - [`Worker::work`] recovers the object of one task and leaves a [`Receipt`];
+//! - [`Worker::work`] recovers the object of one task and writes its [`Receipt`];
 //! - [`audit`] compares plan, receipts and output, and writes the [`Report`].
 //!
-//! They reach storage and queue through small traits, such as [`ListObjects`] and [`SendTasks`].
-//! [`LocalFolder`] and [`InProcessQueue`] implement them on one machine; [`Run`] puts the three
-//! functions together in one process:
+//! They use storage and queue through small traits, such as [`ListObjects`] and [`SendTasks`].
+//! [`LocalFolder`] and [`InProcessQueue`] implement these on one machine; [`Run`] runs the three
+//! functions in one process:
 //!
 //! ```
 //! use std::sync::Arc;

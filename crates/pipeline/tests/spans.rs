@@ -50,7 +50,10 @@ async fn retries_and_lost_races_are_told_with_run_key_and_attempt_and_without_co
         .init();
     let sandbox = Sandbox::new();
     let key = object_key("2024-04-01T00:10:00Z", 1);
-    let torn = format!("{}{{\"torn\":\"{MARKER}", event("a", "2024-04-01T00:10:00Z"));
+    let torn = format!(
+        "{}{{\"torn\":\"{MARKER}",
+        event("a", "2024-04-01T00:10:00Z")
+    );
     sandbox.back_up(&key, torn);
 
     let mut run = sandbox.run(request(json!({})), &id("retried"));

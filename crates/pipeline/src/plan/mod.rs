@@ -41,30 +41,30 @@ use crate::storage::{ListObjects, Precondition, Records, Written};
 
 /// Plans runs.
 pub struct Planner<'a> {
-    /// Where the backup is.
+    /// Lists the backup.
     pub source: &'a dyn ListObjects,
-    /// Where the ledger is.
+    /// Holds the ledger.
     pub ledger: &'a dyn Records,
-    /// Where tasks go.
+    /// Receives the tasks.
     pub queue: &'a dyn SendTasks,
-    /// Whom to call to audit the run, where that is not the caller itself.
+    /// Calls the auditor; `None` where the caller audits the run itself.
     pub auditor: Option<&'a AuditCaller>,
-    /// When to stop, with what was planned so far; `None` for never.
+    /// The deadline, checked after each hour; `None` for none. What is planned by then stays.
     pub until: Option<Instant>,
-    /// How much it may take on.
+    /// Limits of the plan.
     pub limits: PlanLimits,
-    /// Who watches.
+    /// Is told about progress.
     pub observer: &'a dyn Observer,
 }
 
 impl Planner<'_> {
-    /// Plans the run, or goes on where an earlier call for the same run stopped. Hours are listed
-    /// once and then frozen; their tasks are queued while further hours are listed. If the plan is
-    /// complete already, what has failed since is queued again.
+    /// Plans the run, or resumes the plan of an earlier call for the same run. Hours are listed once and
+    /// then frozen; their tasks are queued while further hours are listed. If the plan is complete
+    /// already, the tasks that have failed since are queued again.
     ///
     /// # Errors
     ///
-    /// See [`PlanError`]. What was planned before stays, and the same call goes on with the rest.
+    /// See [`PlanError`]. What was planned before stays, and the same call resumes with the rest.
     #[instrument(skip_all, fields(%execution_id))]
     pub async fn plan(
         &self,
@@ -75,7 +75,7 @@ impl Planner<'_> {
         let ledger = Ledger::new(execution_id.clone());
         let request_digest = self.record_request(&ledger, request, now).await?;
         if !self.queue.is_durable() {
-            // Whoever works off such a queue waits for the answer, which a record need not repeat.
+            // The consumer of such a queue waits for the answer, which a record need not repeat.
             Refusal::lift(self.ledger, &ledger).await?;
             return self.plan_hours(ledger, request, request_digest, now).await;
         }
@@ -125,7 +125,7 @@ impl Planner<'_> {
         {
             summary.add(&tasks.head);
             summary.task_lists.insert(tasks.head.hour, digest);
-            // What was taken on is carried out, also where the limits have been lowered since.
+            // A complete plan stays valid, also where the limits have been lowered since.
             if known.is_none() {
                 self.limits.check(&summary, tasks.head.hour)?;
             }
@@ -178,7 +178,7 @@ impl Planner<'_> {
         Ok(report.is_some_and(|(report, _)| report.verdict != Verdict::Incomplete))
     }
 
-    /// Writes the request down, or compares it with the one that is there. Returns the record's digest.
+    /// Records the request, or compares it with the recorded one. Returns the record's digest.
     async fn record_request(
         &self,
         ledger: &Ledger,
@@ -201,7 +201,7 @@ impl Planner<'_> {
         Ok(first.map_or(digest, |first| first.digest))
     }
 
-    /// Writes the hour's task list down, unless there is one.
+    /// Lists the hour and records its task list, unless there is one.
     async fn freeze_hour(
         &self,
         ledger: &Ledger,
@@ -220,7 +220,7 @@ impl Planner<'_> {
         let digest = seal::digest(&bytes);
         let written = self.ledger.put_if(&key, bytes, Precondition::Absent);
         let frozen_before = written.await? == Written::PreconditionFailed;
-        // Another planner of the same run was faster; its list counts.
+        // Another planner of the same run was faster: the list that workers may know already counts.
         if frozen_before && let Some(frozen) = read_hour(self.ledger, &key).await? {
             debug!(key, "another planner has frozen the hour");
             return Ok(frozen);
@@ -232,8 +232,8 @@ impl Planner<'_> {
         })
     }
 
-    /// Queues the tasks of an hour that was not planned before, or is planned by a queue that
-    /// forgets: those without a receipt that says done. Returns how many.
+    /// Queues the tasks of an hour that was not queued before, or whose queue did not outlive its process:
+    /// those without a receipt that says done. Returns how many.
     async fn queue_hour(
         &self,
         ledger: &Ledger,
@@ -270,8 +270,8 @@ impl Planner<'_> {
         Ok(queued)
     }
 
-    /// Queues the tasks of a complete plan again that have failed, and those that nothing was
-    /// heard of if no auditor waits for them any more. Returns how many.
+    /// Queues the failed tasks of a complete plan again, and those without a receipt if no auditor waits
+    /// for them any more. Returns how many.
     async fn queue_again(
         &self,
         ledger: &Ledger,
@@ -301,7 +301,7 @@ impl Planner<'_> {
             return Ok(0);
         }
         let queued = again.len() as u64;
-        // The auditor first, so that it is there when the last task ends.
+        // The auditor first, so that it is waiting when the last task ends.
         self.call_auditor(ledger, now).await?;
         self.queue.send(again).await?;
         // Only now: a planner that dies in between leaves them failed, to be queued again.
@@ -311,7 +311,7 @@ impl Planner<'_> {
                 ..receipt
             };
             let bytes = to_json(&key, &receipt)?;
-            // A worker that was faster has written a newer one, which stays.
+            // A receipt that a worker has written since then is newer and stays.
             let written = self
                 .ledger
                 .put_if(&key, bytes, Precondition::Unchanged(etag));

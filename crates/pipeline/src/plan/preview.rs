@@ -1,4 +1,4 @@
-//! What a plan would say, for a dry run.
+//! The plan of a dry run.
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -15,7 +15,8 @@ use crate::request::execution_id::ExecutionId;
 use crate::request::resolved::ResolvedRequest;
 use crate::storage::ListObjects;
 
-/// What a plan would say, without writing or queueing anything.
+/// The plan that [`Planner::plan`](crate::Planner::plan) would write. Lists only: nothing is written or
+/// queued.
 ///
 /// # Errors
 ///

@@ -14,7 +14,8 @@ use crate::storage::ListedObject;
 /// The version of [`Task`] that this software writes, and the newest that it reads.
 pub const TASK_VERSION: u32 = 1;
 
-/// What a worker is asked to do. Which buckets and whose events is not in it: the worker knows.
+/// The message that asks a worker to recover one object. It names neither bucket nor org: those are the
+/// worker's own settings, so that a forged message can't reach elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "TaskMessage")]
 pub struct Task {
@@ -24,13 +25,13 @@ pub struct Task {
     pub execution_id: ExecutionId,
     /// The backup object's key in the source.
     pub key: SourceKey,
-    /// Its size in bytes when it was planned.
+    /// Its size in bytes, as stored, when it was planned.
     pub size: u64,
     /// Its etag when it was planned; it is read only if it still has it.
     pub etag: String,
-    /// Which events are wanted, by time.
+    /// Which events to write, by time.
     pub window: Window,
-    /// Which events are wanted, by content.
+    /// Which events to write, by content.
     pub filters: Filters,
     /// How they are written; in JSON the two fields `format` and `compression`.
     #[serde(flatten, with = "output")]
@@ -105,7 +106,7 @@ impl Task {
         }
     }
 
-    /// Its id: the same on every attempt.
+    /// The id, which names receipt and output: the same on every attempt.
     pub fn id(&self) -> TaskId {
         TaskId::of(&self.key)
     }

@@ -1,4 +1,4 @@
-//! Says about a request that did not parse which field is to blame, which `serde_json` does not.
+//! Finds the field that is to blame for a request that does not parse, which `serde_json` does not name.
 
 use serde_json::{Map, Value};
 
@@ -65,7 +65,7 @@ fn names(field: &str, object: &Map<String, Value>) -> Vec<&'static str> {
                 .find(|format| Some(format.as_str()) == named)
             {
                 Some(format) => format.compressions().map(Compression::as_str).to_vec(),
-                // The deployment decides on the format.
+                // Then the deployment's default decides, which is not known here.
                 None => Compression::ALL.map(Compression::as_str).to_vec(),
             }
         }
@@ -73,7 +73,7 @@ fn names(field: &str, object: &Map<String, Value>) -> Vec<&'static str> {
     }
 }
 
-/// Says about a request that did not parse which field is to blame, which `serde_json` does not.
+/// The error of a request that `serde_json` refused with `error`: parses it once more, without a schema.
 pub(crate) fn diagnose(json: &[u8], error: &serde_json::Error) -> RequestError {
     let whole = |problem| {
         RequestError::new("request", problem)

@@ -1,7 +1,8 @@
-//! The recovery request: what a caller asks for, and what it comes to.
+//! The recovery request: what a caller asks for, and how it is resolved.
 //!
-//! [`RecoveryRequest`] is the request as written. [`RecoveryRequest::resolve`] turns it into a [`ResolvedRequest`], in which every value is present and valid, or into one
-//! [`RequestError`] that names the field and what it accepts.
+//! [`RecoveryRequest`] is the request as written. [`RecoveryRequest::resolve`] turns it into a
+//! [`ResolvedRequest`], in which every value is present and valid, or into one [`RequestError`] that
+//! names the field and what it accepts.
 
 pub(crate) mod diagnose;
 pub(crate) mod error;
@@ -25,7 +26,7 @@ use crate::request::output::{Compression, Format};
 use crate::request::resolved::{ResolvedRequest, WindowParameters};
 use crate::request::window::{Tolerance, WindowKind, is_whole_hour};
 
-/// The longest request that is read, in bytes.
+/// The longest request in bytes, well above what the limits on its fields allow.
 pub const REQUEST_BYTES_MAX: usize = 256 * 1024;
 
 pub(crate) const TIME_ACCEPTS: &str =
@@ -39,9 +40,9 @@ const RANGE_HINT: &str =
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecoveryRequest {
-    /// Whose backup: an [`OrgId`].
+    /// Whose backup: an [`OrgId`]. A deployment serves one.
     pub org_id: String,
-    /// The first date, or the first instant.
+    /// The first date, or the first instant in RFC 3339.
     pub start: String,
     /// The last date, or the first instant after the range.
     pub end: String,
@@ -60,10 +61,10 @@ pub struct RecoveryRequest {
     /// Only events of these types; empty for all.
     #[serde(default, deserialize_with = "null_as_default")]
     pub event_types: Vec<String>,
-    /// Plan only: read and write no events.
+    /// Plan only: no object is read and nothing is written.
     #[serde(default, deserialize_with = "null_as_default")]
     pub dry_run: bool,
-    /// The caller's own id of the run: an [`ExecutionId`].
+    /// The caller's own id of the run: an [`ExecutionId`]. Derived when absent.
     #[serde(default)]
     pub execution_id: Option<String>,
 }
@@ -79,14 +80,14 @@ pub struct RequestLimits {
     pub filter_value_bytes_max: usize,
 }
 
-/// What a request comes to.
+/// A resolved request and how to run it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolution {
-    /// What is recovered. Two runs with equal ones write the same.
+    /// What to recover. Two runs with equal ones write the same events.
     pub request: ResolvedRequest,
-    /// Plan only: read and write no events.
+    /// Plan only: no object is read and nothing is written.
     pub dry_run: bool,
-    /// The caller's own id of the run, if it brought one.
+    /// The caller's own id of the run, if it has chosen one.
     pub execution_id: Option<ExecutionId>,
 }
 
@@ -134,12 +135,13 @@ impl RecoveryRequest {
         serde_json::from_slice(json).map_err(|error| diagnose::diagnose(json, &error))
     }
 
-    /// Checks every value and fills in the defaults. `tolerance` is the deployment's setting.
+    /// Checks every value and fills in the defaults. `tolerance` is the deployment's setting; `now` bounds
+    /// the start.
     ///
     /// # Errors
     ///
-    /// The first field that is not acceptable, in the order of the struct, but the range as a whole
-    /// after each of its ends.
+    /// The first invalid field, in the order of the struct; the range as a whole counts after its two
+    /// ends.
     pub fn resolve(
         self,
         limits: &RequestLimits,
@@ -186,7 +188,7 @@ impl RecoveryRequest {
     }
 }
 
-/// A requested range and the text it comes from.
+/// A requested range, and the texts that errors quote.
 struct Range<'a> {
     start: DateTime<Utc>,
     end: DateTime<Utc>,
@@ -358,8 +360,8 @@ fn days_rounded_up(length: TimeDelta) -> i64 {
     days + i64::from(length > TimeDelta::days(days))
 }
 
-/// `chrono` keeps 23:59:60 as a second of its own, which no other instant in this project has: it
-/// is the first second of the next minute.
+/// `chrono` keeps 23:59:60 as a second of its own, which nothing else in this project has. It becomes the
+/// first second of the next minute.
 fn without_leap_second(instant: DateTime<Utc>) -> DateTime<Utc> {
     match instant.timestamp_subsec_nanos().checked_sub(1_000_000_000) {
         Some(nanos) => DateTime::from_timestamp(instant.timestamp() + 1, nanos).unwrap_or(instant),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::request::error::{RequestError, any_of, quoted};
 
-/// What the field `format` says.
+/// The field `format`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -20,7 +20,7 @@ pub enum Format {
     Ndjson,
 }
 
-/// What the field `compression` says.
+/// The field `compression`. NDJSON compresses whole files, Parquet the pages inside of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
@@ -38,7 +38,7 @@ impl Format {
     /// Every format, the default first.
     pub const ALL: [Self; 2] = [Self::Parquet, Self::Ndjson];
 
-    /// The format of such an output.
+    /// The format of an output.
     pub fn of(output: OutputFormat) -> Self {
         match output {
             OutputFormat::Parquet(_) => Self::Parquet,
@@ -54,7 +54,7 @@ impl Format {
         }
     }
 
-    /// What the format comes to with each compression that goes with it, its default first.
+    /// The format with each compression that goes with it, its default first.
     fn outputs(self) -> [OutputFormat; 3] {
         match self {
             Self::Parquet => [
@@ -87,7 +87,7 @@ impl Compression {
     /// Every compression.
     pub(crate) const ALL: [Self; 4] = [Self::None, Self::Gzip, Self::Zstd, Self::Snappy];
 
-    /// The compression of such an output.
+    /// The compression of an output.
     pub fn of(output: OutputFormat) -> Self {
         match output {
             OutputFormat::Ndjson(NdjsonCompression::None)

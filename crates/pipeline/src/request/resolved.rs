@@ -15,7 +15,7 @@ use crate::request::window::{Window, WindowKind};
 pub struct ResolvedRequest {
     /// Whose backup.
     pub org_id: OrgId,
-    /// The first instant.
+    /// The first instant of the range.
     pub start: DateTime<Utc>,
     /// The first instant after the range.
     pub end: DateTime<Utc>,
@@ -30,7 +30,7 @@ pub struct ResolvedRequest {
     pub event_types: BTreeSet<String>,
 }
 
-/// What makes a [`Window`] of a range.
+/// What a range needs to become a [`Window`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowParameters {
     /// What decides whether an event belongs to the window.
@@ -41,7 +41,7 @@ pub struct WindowParameters {
     pub lag_secs: u32,
 }
 
-/// Which events of the window are wanted.
+/// Which events of the window to write. The others are read and counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filters {
     /// Only events of these domains; empty for all.
@@ -51,7 +51,7 @@ pub struct Filters {
 }
 
 impl ResolvedRequest {
-    /// The window to recover.
+    /// The range with its parameters.
     pub fn window(&self) -> Window {
         Window {
             kind: self.window.kind,
@@ -62,7 +62,7 @@ impl ResolvedRequest {
         }
     }
 
-    /// The events that are wanted.
+    /// The filters on content.
     pub fn filters(&self) -> Filters {
         Filters {
             domains: self.domains.clone(),
@@ -72,7 +72,7 @@ impl ResolvedRequest {
 
     /// The first field in which `other` differs; `None` when both are equal.
     pub fn first_difference(&self, other: &Self) -> Option<&'static str> {
-        // Taken apart without `..`, so that a field added later cannot be forgotten here.
+        // Destructured without `..`: a field that is added later must be compared, too.
         let Self {
             org_id,
             start,
@@ -106,8 +106,8 @@ impl ResolvedRequest {
 }
 
 impl Filters {
-    /// Whether an event with these values is wanted. An event without a value, or with one that is
-    /// no string (`None`), is wanted only where nothing is asked of it. Case matters.
+    /// Whether an event with these values is written. `None` stands for a field that is absent or not a
+    /// string; it passes only a filter that is empty. Case matters.
     pub fn allows(&self, domain: Option<&str>, event_type: Option<&str>) -> bool {
         let passes = |wanted: &BTreeSet<String>, value: Option<&str>| {
             wanted.is_empty() || value.is_some_and(|value| wanted.contains(value))

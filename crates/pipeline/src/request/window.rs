@@ -77,7 +77,7 @@ pub struct Window {
     pub lag_secs: u32,
 }
 
-/// Why a window is none.
+/// An invalid window or tolerance.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WindowError {
     /// It ends before or when it starts.
