@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use event_recovery_aws::{Bucket, Deployment, InvocationError, s3_client};
+use event_recovery_aws::{Bucket, BucketUrl, Deployment, InvocationError, s3_client};
 use event_recovery_pipeline::{
     CheckedRequest, ExecutionId, Ledger, LedgerError, ListObjects, PlannerAnswer, PlannerPayload,
-    Records, RecoveryRequest, Report, RequestLimits, Tolerance, audit_record, read_record,
+    Records, RecoveryRequest, Report, RequestLimits, Tolerance, audit_record, count_objects,
+    read_record,
 };
 
 use crate::arguments::StartArguments;
@@ -66,12 +67,15 @@ async fn invoke(arguments: &StartArguments) -> Result<ExitCode, Failure> {
         .await
         .map_err(|error| Failure::could_not_run(error.to_string()))?;
     let destination = destination(&checked)?;
-    let Location::Bucket { name, prefix } = &destination else {
-        return Err(Failure::could_not_run("the planner named no bucket"));
-    };
+    let bucket = Bucket::new(
+        s3_client(&config),
+        destination.bucket(),
+        destination.prefix(),
+    );
+    let destination = Location::Bucket(destination);
     let started = Started {
         arguments,
-        bucket: Bucket::new(s3_client(&config), name, prefix),
+        bucket,
         execution_id: &checked.execution_id,
         destination: &destination,
         progress: Arc::new(Progress::new(arguments.output.quiet)),
@@ -194,7 +198,7 @@ fn with_execution_id(arguments: &StartArguments) -> Result<RecoveryRequest, Fail
 }
 
 /// Where the planner says that the run will lie.
-fn destination(checked: &CheckedRequest) -> Result<Location, Failure> {
+fn destination(checked: &CheckedRequest) -> Result<BucketUrl, Failure> {
     let folder = Ledger::new(checked.execution_id.clone()).folder();
     let destination = checked.places.ledger.strip_suffix(&format!("{folder}/"));
     destination
@@ -245,15 +249,6 @@ async fn look(
     {
         return Ok(Look::Ended(Box::new(report)));
     }
-    let (mut receipts, mut next) = (0, None);
-    loop {
-        let page = storage
-            .list_page(&ledger.receipts_prefix(), next.as_deref())
-            .await?;
-        receipts += page.objects.len() as u64;
-        next = page.next;
-        if next.is_none() {
-            return Ok(Look::GoesOn { receipts });
-        }
-    }
+    let receipts = count_objects(storage, &ledger.receipts_prefix()).await?;
+    Ok(Look::GoesOn { receipts })
 }

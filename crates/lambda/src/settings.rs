@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use event_recovery_aws::BucketUrl;
 use event_recovery_pipeline::{
     AUDIT_WAIT_HOURS_MAX, Format, LAG_DEFAULT_SECS, LEAD_DEFAULT_SECS, OrgId, PlanLimits,
     RequestLimits, Schedule, Tolerance, WindowKind,
@@ -60,11 +61,7 @@ pub(crate) struct DestinationSettings {
 impl DestinationSettings {
     /// The place of a key of the pipeline, as people and tools write it.
     pub(crate) fn place(&self, key: &str) -> String {
-        let Self { bucket, prefix, .. } = self;
-        match prefix.trim_matches('/') {
-            "" => format!("s3://{bucket}/{key}"),
-            prefix => format!("s3://{bucket}/{prefix}/{key}"),
-        }
+        BucketUrl::new(&*self.bucket, &self.prefix).place(key)
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod report_slot;
 pub(crate) mod tally;
 
 use chrono::{DateTime, Utc};
+use tracing::instrument;
 
 use crate::audit::error::AuditError;
 use crate::audit::report_slot::{CONFLICTS_MAX, ReportSlot};
@@ -16,7 +17,8 @@ use crate::ledger::planning_record::Refusal;
 use crate::ledger::report::{AuditDigests, Report};
 use crate::ledger::{Ledger, RequestRecord, read_record, read_sealed};
 use crate::request::execution_id::ExecutionId;
-use crate::storage::{ListObjects, OpenObject, Records, StorageError, Written, for_each_page};
+use crate::storage::listing::count_objects;
+use crate::storage::{ListObjects, OpenObject, Records, Written};
 
 /// How an audit that waits for its run stands.
 #[derive(Debug)]
@@ -42,6 +44,7 @@ pub enum Audited {
 /// # Errors
 ///
 /// See [`AuditError`]; nothing is written then.
+#[instrument(name = "audit", skip_all, fields(%execution_id))]
 pub async fn audit_when_finished<D>(
     destination: &D,
     execution_id: &ExecutionId,
@@ -56,7 +59,7 @@ where
         // The listing alone tells at a fraction of the cost that receipts are lacking.
         let plan = read_record::<PlanRecord>(destination, &ledger.plan_key()).await?;
         let planned = plan.map(|(plan, _)| plan.objects.planned);
-        let receipts = count(destination, &ledger.receipts_prefix()).await?;
+        let receipts = count_objects(destination, &ledger.receipts_prefix()).await?;
         if planned.is_none_or(|planned| receipts < planned) {
             return Ok(Audited::Waiting { receipts, planned });
         }
@@ -82,17 +85,12 @@ where
     Err(ReportSlot::<D>::conflict(&ledger).into())
 }
 
-async fn count<D: ListObjects + ?Sized>(storage: &D, prefix: &str) -> Result<u64, StorageError> {
-    let mut objects = 0;
-    for_each_page(storage, prefix, |page| objects += page.objects.len() as u64).await?;
-    Ok(objects)
-}
-
 /// Audits a run and writes what it found: the report, and the mark of a complete run.
 ///
 /// # Errors
 ///
 /// See [`AuditError`]; nothing is written then.
+#[instrument(skip_all, fields(%execution_id))]
 pub async fn audit<D>(
     destination: &D,
     execution_id: &ExecutionId,
@@ -118,6 +116,7 @@ where
 /// # Errors
 ///
 /// See [`AuditError`].
+#[instrument(skip_all, fields(%execution_id))]
 pub async fn inspect<D>(
     destination: &D,
     execution_id: &ExecutionId,
@@ -137,6 +136,7 @@ where
 /// # Errors
 ///
 /// See [`AuditError`].
+#[instrument(skip_all, fields(%execution_id))]
 pub async fn verify<D>(
     destination: &D,
     execution_id: &ExecutionId,

@@ -1,6 +1,8 @@
 //! The place of a run's report and of the mark of a complete run, which two auditors of the same run
 //! may want to write at the same time.
 
+use tracing::debug;
+
 use crate::audit::error::AuditError;
 use crate::ledger::report::{AuditDigests, Report, Verdict};
 use crate::ledger::{Ledger, LedgerError, read_record, report_digest, to_json, to_unsealed_json};
@@ -44,10 +46,8 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
         }
         let bytes = to_unsealed_json(&key, report)?;
         let digest = report_digest(&key, &bytes)?;
-        let mut written = self
-            .destination
-            .put_if(&key, bytes, self.precondition.clone())
-            .await?;
+        let precondition = self.precondition.clone();
+        let mut written = self.destination.put_if(&key, bytes, precondition).await?;
         if written == Written::Yes {
             let digests = AuditDigests {
                 report: digest.clone(),
@@ -65,6 +65,9 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
             if !is_same {
                 written = Written::PreconditionFailed;
             }
+        }
+        if written == Written::PreconditionFailed {
+            debug!(key, "another auditor has written its report meanwhile");
         }
         self.settle_mark().await?;
         Ok(written)

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::hour_prefix::HourPrefix;
-use crate::storage::{
-    ListObjects, ListedObject, StorageError, UnreadableEntry, for_each_level_page, for_each_page,
-};
+use crate::storage::listing::{list_level_pages, list_pages};
+use crate::storage::{ListObjects, ListedObject, StorageError, UnreadableEntry};
 
 /// Objects that no hour of the range holds, though they lie under one of its days: in the day's folder
 /// itself, in a folder that is no hour such as `7/`, or in the place of a folder; and what lies under
@@ -76,32 +76,31 @@ impl Unexpected {
     ) -> Result<(), StorageError> {
         // Without the slash, so that an object in the place of the day's folder shows.
         let in_its_place = day.trim_end_matches('/');
-        for_each_level_page(source, in_its_place, |page| {
-            let same = page
-                .objects
-                .iter()
-                .filter(|object| object.key == in_its_place);
-            same.for_each(|object| self.add_object(object));
-        })
-        .await?;
+        let mut pages = list_level_pages(source, in_its_place);
+        while let Some(page) = pages.try_next().await? {
+            let objects = page.objects.iter();
+            objects
+                .filter(|object| object.key == in_its_place)
+                .for_each(|object| self.add_object(object));
+        }
         let mut folders = BTreeSet::new();
-        for_each_level_page(source, day, |page| {
+        let mut pages = list_level_pages(source, day);
+        while let Some(page) = pages.try_next().await? {
             page.objects
                 .iter()
                 .for_each(|object| self.add_object(object));
             self.add_unreadable(&page.unreadable);
             folders.extend(page.folders);
-        })
-        .await?;
+        }
         folders.retain(|folder| HourPrefix::of_key(folder).is_none());
         for folder in folders {
-            for_each_page(source, &folder, |page| {
+            let mut pages = list_pages(source, &folder);
+            while let Some(page) = pages.try_next().await? {
                 page.objects
                     .iter()
                     .for_each(|object| self.add_object(object));
                 self.add_unreadable(&page.unreadable);
-            })
-            .await?;
+            }
         }
         Ok(())
     }

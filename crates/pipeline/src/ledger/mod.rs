@@ -19,7 +19,7 @@ use crate::backup::source_key::TaskId;
 use crate::ledger::seal::Seal;
 use crate::request::execution_id::ExecutionId;
 use crate::request::resolved::ResolvedRequest;
-use crate::storage::{Records, StorageError};
+use crate::storage::{Record, Records, StorageError};
 
 /// The version of every record of the ledger that this software writes, and the newest it reads.
 /// Since version 2 records are sealed by a digest.
@@ -234,17 +234,20 @@ pub async fn read_sealed<T: Versioned>(
     records: &(impl Records + ?Sized),
     key: &str,
 ) -> Result<Option<Sealed<T>>, LedgerError> {
-    let Some(record) = records.get(key).await? else {
-        return Ok(None);
-    };
+    let record = records.get(key).await?;
+    record.map(|record| unseal(key, &record)).transpose()
+}
+
+/// What a record says, and whether it was changed.
+pub(crate) fn unseal<T: Versioned>(key: &str, record: &Record) -> Result<Sealed<T>, LedgerError> {
     let value: T = parse(key, &record.bytes)?;
     check_version(key, value.version())?;
-    Ok(Some(Sealed {
+    Ok(Sealed {
         seal: seal::check(&record.bytes, value.version()),
         digest: seal::digest(&record.bytes),
         value,
-        etag: record.etag,
-    }))
+        etag: record.etag.clone(),
+    })
 }
 
 /// The JSON of a record, indented for people and sealed.

@@ -1,12 +1,17 @@
 //! The receipt: what became of one task.
 
 use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use serde::{Deserialize, Serialize};
 
-use crate::backup::source_key::{SourceKey, TaskId};
+use crate::backup::source_key::{SourceKey, SourceKeyError, TaskId};
 use crate::ledger::seal::Seal;
-use crate::ledger::{LedgerError, Versioned, read_sealed};
-use crate::storage::Records;
+use crate::ledger::{Ledger, LedgerError, Sealed, Versioned, unseal};
+use crate::storage::{ListedObject, Records};
+
+/// Receipts that are read at the same time.
+const RECEIPTS_READ_AT_ONCE: usize = 64;
 
 /// What a worker writes down about a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,6 +141,94 @@ pub struct Output {
     pub rows: u64,
 }
 
+/// What lies at the key of a task's receipt.
+#[derive(Debug)]
+pub(crate) enum FoundReceipt {
+    None,
+    Receipt(Box<Sealed<Receipt>>),
+    /// A record that is no receipt.
+    Damaged {
+        /// What is wrong with it.
+        error: LedgerError,
+        /// The record's etag.
+        etag: String,
+    },
+}
+
+impl FoundReceipt {
+    /// # Errors
+    ///
+    /// The storage's, and a receipt that a newer version of this software wrote.
+    async fn read(
+        records: &(impl Records + ?Sized),
+        receipt_key: &str,
+    ) -> Result<Self, LedgerError> {
+        let Some(record) = records.get(receipt_key).await? else {
+            return Ok(Self::None);
+        };
+        match unseal(receipt_key, &record) {
+            Ok(receipt) => Ok(Self::Receipt(Box::new(receipt))),
+            Err(error @ LedgerError::Invalid { .. }) => Ok(Self::Damaged {
+                error,
+                etag: record.etag,
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The receipt, if it is the one that a worker wrote of this object.
+    pub(crate) fn known(self, source_key: &SourceKey) -> KnownReceipt {
+        match self {
+            Self::None => KnownReceipt::default(),
+            Self::Receipt(found) => {
+                let is_reliable = found.seal != Seal::Broken && found.value.key == *source_key;
+                KnownReceipt {
+                    receipt: is_reliable.then_some(found.value),
+                    etag: Some(found.etag),
+                }
+            }
+            Self::Damaged { etag, .. } => KnownReceipt {
+                receipt: None,
+                etag: Some(etag),
+            },
+        }
+    }
+}
+
+/// An object of a task list, and what lies at the key of its receipt.
+pub(crate) struct ListedTask<'a> {
+    pub(crate) object: &'a ListedObject,
+    /// The object's key, unless the list names something that is no hour's object. That has no receipt.
+    pub(crate) key: Result<SourceKey, SourceKeyError>,
+    pub(crate) found: FoundReceipt,
+}
+
+/// The objects of a task list in order, each with its receipt.
+///
+/// # Errors
+///
+/// See [`FoundReceipt::read`].
+pub(crate) fn with_receipts<'a, R: Records + ?Sized>(
+    records: &'a R,
+    ledger: &'a Ledger,
+    objects: &'a [ListedObject],
+) -> BoxStream<'a, Result<ListedTask<'a>, LedgerError>> {
+    stream::iter(objects)
+        .map(move |object| async move {
+            let key = SourceKey::parse(&object.key);
+            let found = match &key {
+                Ok(key) => {
+                    let receipt_key = ledger.receipt_key(&TaskId::of(key));
+                    FoundReceipt::read(records, &receipt_key).await?
+                }
+                Err(_) => FoundReceipt::None,
+            };
+            Ok(ListedTask { object, key, found })
+        })
+        .buffered(RECEIPTS_READ_AT_ONCE)
+        .boxed()
+}
+
 /// A task's receipt as far as it can be relied upon.
 #[derive(Debug, Default)]
 pub(crate) struct KnownReceipt {
@@ -152,24 +245,8 @@ impl KnownReceipt {
         receipt_key: &str,
         source_key: &SourceKey,
     ) -> Result<Self, LedgerError> {
-        match read_sealed::<Receipt>(records, receipt_key).await {
-            Ok(None) => Ok(Self::default()),
-            Ok(Some(known)) => {
-                let is_reliable = known.seal != Seal::Broken && known.value.key == *source_key;
-                Ok(Self {
-                    receipt: is_reliable.then_some(known.value),
-                    etag: Some(known.etag),
-                })
-            }
-            Err(LedgerError::Invalid { .. }) => {
-                let record = records.get(receipt_key).await?;
-                Ok(Self {
-                    receipt: None,
-                    etag: record.map(|record| record.etag),
-                })
-            }
-            Err(error) => Err(error),
-        }
+        let found = FoundReceipt::read(records, receipt_key).await?;
+        Ok(found.known(source_key))
     }
 
     /// The receipt, if it says that the task is done.

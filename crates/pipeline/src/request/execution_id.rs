@@ -1,4 +1,4 @@
-//! The execution id: which run it is.
+//! The execution id, which names a run.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::backup::org_id::excerpt;
 
-/// The longest execution id, in bytes.
+/// The longest execution id in bytes: it names folders, and object keys end at 1,024.
 pub const EXECUTION_ID_BYTES_MAX: usize = 64;
 
 /// What an execution id accepts, for messages.
@@ -27,7 +27,7 @@ const DERIVED_DIGEST_BYTES: usize = 4;
 #[serde(try_from = "String", into = "String")]
 pub struct ExecutionId(String);
 
-/// A text that is no execution id.
+/// An invalid execution id.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("not an execution id; it accepts {EXECUTION_ID_ACCEPTS}: {found:?}")]
 pub struct ExecutionIdError {
@@ -36,11 +36,11 @@ pub struct ExecutionIdError {
 }
 
 impl ExecutionId {
-    /// Takes an id that a caller brings; it is kept as it is.
+    /// Parses an id that a caller has chosen; it is kept as it is.
     ///
     /// # Errors
     ///
-    /// Anything that the type's rule excludes.
+    /// Texts of another length, and with other characters.
     pub fn parse(text: &str) -> Result<Self, ExecutionIdError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         if (1..=EXECUTION_ID_BYTES_MAX).contains(&text.len())
@@ -58,9 +58,9 @@ impl ExecutionId {
     /// Derives the id of a run over `[start, end)`, for example
     /// `20240401T000000Z-20240404T000000Z-1f3a9c2e`.
     ///
-    /// `identity` is what makes the run this run: the request's JSON and the id of the invocation
-    /// or its scheduled time. The same input gives the same id, so that a retried invocation goes on
-    /// with its own run. The hex digits are the first 32 bits of the SHA-256 of `identity` alone.
+    /// `identity` is what tells this run from others: the request's JSON and the id of the invocation
+    /// or its scheduled time. The same input gives the same id, so that a retried invocation resumes
+    /// its own run. The hex digits are the first 32 bits of the SHA-256 of `identity` alone.
     pub fn derive(start: DateTime<Utc>, end: DateTime<Utc>, identity: &[u8]) -> Self {
         let digest = Sha256::digest(identity);
         let mut id = format!("{}-{}-", basic_form(start), basic_form(end));
@@ -70,7 +70,7 @@ impl ExecutionId {
         Self(id)
     }
 
-    /// The id's text.
+    /// The id as it stands in keys and messages.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,8 +1,10 @@
 //! What the pipeline asks of a storage, one small trait for each capability.
 
+pub(crate) mod blocking;
 pub(crate) mod checksum;
 pub(crate) mod direct_file;
 pub(crate) mod folder_listing;
+pub(crate) mod listing;
 pub(crate) mod local_folder;
 pub(crate) mod regular_file;
 
@@ -234,83 +236,6 @@ impl fmt::Display for Problem {
             Self::Transient(detail) | Self::Permanent(detail) | Self::Damaged(detail) => {
                 formatter.write_str(detail)
             }
-        }
-    }
-}
-
-/// Everything below a prefix in one page, for prefixes that hold few.
-///
-/// # Errors
-///
-/// The first error of a page.
-pub async fn list_entries(
-    storage: &(impl ListObjects + ?Sized),
-    prefix: &str,
-) -> Result<ListPage, StorageError> {
-    let mut listed = ListPage::default();
-    for_each_page(storage, prefix, |page| {
-        listed.objects.extend(page.objects);
-        listed.unreadable.extend(page.unreadable);
-    })
-    .await?;
-    Ok(listed)
-}
-
-/// All objects below a prefix, for prefixes that hold few and nothing but objects.
-///
-/// # Errors
-///
-/// The first error of a page, and anything there that can't be an object.
-pub async fn list_all(
-    storage: &(impl ListObjects + ?Sized),
-    prefix: &str,
-) -> Result<Vec<ListedObject>, StorageError> {
-    let listed = list_entries(storage, prefix).await?;
-    match listed.unreadable.first() {
-        None => Ok(listed.objects),
-        Some(entry) => Err(StorageError {
-            operation: "list",
-            key: prefix.to_owned(),
-            problem: Problem::Permanent(format!("`{}`: {}", entry.name, entry.reason)),
-            hint: Some("give it a name in UTF-8, or move it away".to_owned()),
-        }),
-    }
-}
-
-/// Hands on each page of a listing.
-///
-/// # Errors
-///
-/// The first error of a page.
-pub async fn for_each_page(
-    storage: &(impl ListObjects + ?Sized),
-    prefix: &str,
-    mut on_page: impl FnMut(ListPage),
-) -> Result<(), StorageError> {
-    let mut next = None;
-    loop {
-        let mut page = storage.list_page(prefix, next.as_deref()).await?;
-        next = page.next.take();
-        on_page(page);
-        if next.is_none() {
-            return Ok(());
-        }
-    }
-}
-
-/// Hands on each page of what lies directly under a prefix.
-pub(crate) async fn for_each_level_page(
-    storage: &(impl ListObjects + ?Sized),
-    prefix: &str,
-    mut on_page: impl FnMut(LevelPage),
-) -> Result<(), StorageError> {
-    let mut next = None;
-    loop {
-        let mut page = storage.list_level(prefix, next.as_deref()).await?;
-        next = page.next.take();
-        on_page(page);
-        if next.is_none() {
-            return Ok(());
         }
     }
 }
