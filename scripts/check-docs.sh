@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fails if docs/semantics.md names a test that does not exist, a document links to a missing file, the code map of
-# docs/ARCHITECTURE.md lacks a source file or names one that is gone, or something calls an example that is gone.
+# docs/ARCHITECTURE.md lacks a source file or names one that is gone, or something calls an example or a benchmark that is
+# gone.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
@@ -13,7 +14,7 @@ for document in docs/*.md; do
     failed=1
   done
 done
-for document in README.md docs/*.md; do
+for document in README.md docs/*.md crates/*/README.md; do
   for link in $(grep -oE '\]\([^)#:]+\)' "$document" | sed -E 's/^\]\(|\)$//g'); do
     if [ ! -e "$(dirname "$document")/$link" ]; then
       echo "$document links to a missing file: $link" >&2
@@ -53,11 +54,15 @@ for named in $(grep -oE '`[a-z0-9_/-]+\.(rs|py|sh)`' <<<"$map" | tr -d '`' | sor
     failed=1
   fi
 done
-for example in $(grep -rhoE -- '--example [a-z_-]+' Makefile scripts bench/*.py docs/*.md README.md | awk '{print $2}' | sort -u); do
-  if ! ls crates/*/examples/"$example".rs >/dev/null 2>&1; then
-    echo "something calls the example $example, which is gone" >&2
-    failed=1
-  fi
+for kind in example bench; do
+  folder=$([ "$kind" = example ] && echo examples || echo benches)
+  for named in $(grep -rhoE -- "--$kind(\", \"| )[a-z_]+" Makefile scripts bench/*.py docs/*.md README.md crates/*/README.md \
+    | grep -oE '[a-z_]+$' | sort -u); do
+    if ! { compgen -G "crates/*/$folder/$named.rs" || compgen -G "crates/*/$folder/$named/main.rs"; } >/dev/null; then
+      echo "something calls the $kind $named, which is gone" >&2
+      failed=1
+    fi
+  done
 done
 [ "$failed" -eq 0 ] && echo "documents agree with the tree"
 exit "$failed"
