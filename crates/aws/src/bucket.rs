@@ -7,14 +7,15 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, EncodingType, Object, ServerSideEncry
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use event_recovery_pipeline::{
-    LevelPage, ListObjects, ListPage, ListedObject, Precondition, Problem, Record, Records,
-    StorageError, Written,
+    Circumstances, LevelPage, ListObjects, ListPage, ListedObject, Precondition, Problem, Record,
+    Records, StorageError, StorageOperation, Written,
 };
 use percent_encoding::percent_decode_str;
 use tokio::runtime::Handle;
 
 use crate::failure::{storage_error, stream_error};
 use crate::part_memory::PartMemory;
+use crate::request_id;
 
 /// A bucket as a storage. Keys are relative to the prefix.
 #[derive(Debug, Clone)]
@@ -96,7 +97,7 @@ impl Bucket {
         delimiter: Option<&str>,
         next: Option<&str>,
     ) -> Result<LevelPage, StorageError> {
-        check_key("list", prefix)?;
+        check_key(StorageOperation::List, prefix)?;
         let page = self
             .client
             .list_objects_v2()
@@ -109,12 +110,13 @@ impl Bucket {
             .set_expected_bucket_owner(self.expected_owner.clone())
             .send()
             .await
-            .map_err(|error| storage_error("list", prefix, &error))?;
-        let incomplete = || StorageError {
-            operation: "list",
-            key: prefix.to_owned(),
-            problem: Problem::Permanent("the answer lacks a key, a size or its rest".to_owned()),
-            hint: None,
+            .map_err(|error| storage_error(StorageOperation::List, prefix, error))?;
+        let request_id = request_id::of_answer(&page);
+        let incomplete = || {
+            let problem = "the answer lacks a key, a size or its continuation token";
+            let problem = Problem::Permanent(problem.to_owned());
+            StorageError::new(StorageOperation::List, prefix, problem)
+                .under(Circumstances::new(None, request_id.clone()))
         };
         let next = page.next_continuation_token;
         // Taken for the last page, it would lose the objects of all further ones.
@@ -183,7 +185,7 @@ impl ListObjects for Bucket {
 #[async_trait]
 impl Records for Bucket {
     async fn get(&self, key: &str) -> Result<Option<Record>, StorageError> {
-        check_key("read", key)?;
+        check_key(StorageOperation::Read, key)?;
         let got = self
             .client
             .get_object()
@@ -195,7 +197,7 @@ impl Records for Bucket {
         let object = match got {
             Ok(object) => object,
             Err(error) => {
-                let error = storage_error("read", key, &error);
+                let error = storage_error(StorageOperation::Read, key, error);
                 return match error.problem {
                     Problem::Gone => Ok(None),
                     // Who may list only part of a bucket is denied what is not there. The listing
@@ -205,9 +207,10 @@ impl Records for Bucket {
                 };
             }
         };
+        let request_id = request_id::of_answer(&object);
         let etag = object.e_tag.unwrap_or_default();
         let bytes = object.body.collect().await;
-        let bytes = bytes.map_err(|error| stream_error(key, &error))?;
+        let bytes = bytes.map_err(|error| stream_error(key, error, request_id))?;
         Ok(Some(Record {
             bytes: bytes.to_vec(),
             etag,
@@ -235,7 +238,7 @@ impl Records for Bucket {
     }
 
     async fn delete(&self, key: &str) -> Result<(), StorageError> {
-        check_key("remove", key)?;
+        check_key(StorageOperation::Remove, key)?;
         self.client
             .delete_object()
             .bucket(&self.name)
@@ -244,7 +247,7 @@ impl Records for Bucket {
             .send()
             .await
             .map(drop)
-            .map_err(|error| storage_error("remove", key, &error))
+            .map_err(|error| storage_error(StorageOperation::Remove, key, error))
     }
 }
 
@@ -262,7 +265,7 @@ impl Bucket {
         bytes: Bytes,
         precondition: Option<Precondition>,
     ) -> Result<(), StorageError> {
-        check_key("write", key)?;
+        check_key(StorageOperation::Write, key)?;
         let (encryption, kms_key) = self.sse();
         let mut put = self
             .client
@@ -285,20 +288,16 @@ impl Bucket {
             .send()
             .await
             .map(drop)
-            .map_err(|error| storage_error("write", key, &error))
+            .map_err(|error| storage_error(StorageOperation::Write, key, error))
     }
 }
 
 /// Refuses keys that a tool which takes them for paths would find elsewhere.
-pub(crate) fn check_key(operation: &'static str, key: &str) -> Result<(), StorageError> {
+pub(crate) fn check_key(operation: StorageOperation, key: &str) -> Result<(), StorageError> {
     let mut parts = key.strip_suffix('/').unwrap_or(key).split('/');
     if key.is_empty() || parts.all(|part| !matches!(part, "" | "." | "..")) {
         return Ok(());
     }
-    Err(StorageError {
-        operation,
-        key: key.to_owned(),
-        problem: Problem::Permanent("the key has an empty, `.` or `..` part".to_owned()),
-        hint: None,
-    })
+    let problem = Problem::Permanent("the key has an empty, `.` or `..` part".to_owned());
+    Err(StorageError::new(operation, key, problem))
 }

@@ -9,11 +9,12 @@ use aws_sdk_lambda::config::timeout::TimeoutConfig;
 use aws_sdk_lambda::operation::invoke::InvokeOutput;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
+use event_recovery_pipeline::{Circumstances, PlannerError, PlannerErrorKind, RequestId};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
 use crate::endpoint::NameEndpoint;
-use crate::failure::{described, may_have_arrived};
+use crate::failure::{Described, described, may_have_arrived};
 
 /// How long a function may take to answer: Lambda's longest run, and a minute to start it. Without
 /// it, a connection that died in silence would be waited on for ever.
@@ -35,7 +36,7 @@ pub struct Deployment {
 }
 
 /// A stack could not be asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum DeploymentError {
     /// The request failed.
     #[error("could not describe the stack `{stack}`: {problem}")]
@@ -44,6 +45,8 @@ pub enum DeploymentError {
         stack: String,
         /// Why.
         problem: String,
+        /// The hint, the request and the cause.
+        circumstances: Circumstances,
     },
     /// It is none of this software's, or an older one.
     #[error("the stack `{stack}` has no output `{output}`")]
@@ -56,7 +59,7 @@ pub enum DeploymentError {
 }
 
 /// A function was not invoked, or did not return.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum InvocationError {
     /// There was no answer; the function may have run, or may be running.
     #[error("no answer from `{function}`: {problem}")]
@@ -65,6 +68,8 @@ pub enum InvocationError {
         function: String,
         /// Why.
         problem: String,
+        /// The hint, the request and the cause.
+        circumstances: Circumstances,
     },
     /// The request was turned down; the function did not run.
     #[error("could not invoke `{function}`: {problem}")]
@@ -73,12 +78,14 @@ pub enum InvocationError {
         function: String,
         /// Why.
         problem: String,
+        /// The hint, the request and the cause.
+        circumstances: Circumstances,
     },
     /// The function ran and ended with an error.
     #[error("{message}")]
     Function {
         /// Which error.
-        kind: String,
+        kind: PlannerErrorKind,
         /// The function's own words.
         message: String,
     },
@@ -92,14 +99,44 @@ pub enum InvocationError {
     },
 }
 
-/// What Lambda answers in place of a function that ended with an error.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct FunctionError {
-    #[serde(default)]
-    error_type: String,
-    #[serde(default)]
-    error_message: Option<String>,
+impl DeploymentError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        self.circumstances()?.hint.clone()
+    }
+
+    /// The id of the request that failed, if it was answered.
+    pub fn request_id(&self) -> Option<&RequestId> {
+        self.circumstances()?.request_id.as_ref()
+    }
+
+    fn circumstances(&self) -> Option<&Circumstances> {
+        match self {
+            Self::Unreachable { circumstances, .. } => Some(circumstances),
+            Self::NoOutput { .. } => None,
+        }
+    }
+}
+
+impl InvocationError {
+    /// What to do about it. An error of the function has its hint in its message.
+    pub fn hint(&self) -> Option<String> {
+        self.circumstances()?.hint.clone()
+    }
+
+    /// The id of the request that failed, if it was answered.
+    pub fn request_id(&self) -> Option<&RequestId> {
+        self.circumstances()?.request_id.as_ref()
+    }
+
+    fn circumstances(&self) -> Option<&Circumstances> {
+        match self {
+            Self::Unanswered { circumstances, .. } | Self::TurnedDown { circumstances, .. } => {
+                Some(circumstances)
+            }
+            Self::Function { .. } | Self::Unreadable { .. } => None,
+        }
+    }
 }
 
 impl Deployment {
@@ -132,9 +169,13 @@ impl Deployment {
             .stack_name(&self.stack)
             .send()
             .await
-            .map_err(|error| DeploymentError::Unreachable {
-                stack: self.stack.clone(),
-                problem: described(&error),
+            .map_err(|error| {
+                let described = described(error);
+                DeploymentError::Unreachable {
+                    stack: self.stack.clone(),
+                    problem: described.problem,
+                    circumstances: described.circumstances,
+                }
             })?;
         let stack = described.stacks.unwrap_or_default().into_iter().next();
         let outputs = stack.and_then(|stack| stack.outputs).unwrap_or_default();
@@ -213,6 +254,7 @@ impl Deployment {
         let payload = serde_json::to_vec(payload).map_err(|error| InvocationError::TurnedDown {
             function: function.to_owned(),
             problem: error.to_string(),
+            circumstances: Circumstances::default(),
         })?;
         let request = lambda
             .invoke()
@@ -220,10 +262,22 @@ impl Deployment {
             .invocation_type(kind)
             .payload(Blob::new(payload));
         request.send().await.map_err(|error| {
-            let (function, problem) = (function.to_owned(), described(&error));
-            match may_have_arrived(&error) {
-                true => InvocationError::Unanswered { function, problem },
-                false => InvocationError::TurnedDown { function, problem },
+            let (function, may_have_arrived) = (function.to_owned(), may_have_arrived(&error));
+            let Described {
+                problem,
+                circumstances,
+            } = described(error);
+            match may_have_arrived {
+                true => InvocationError::Unanswered {
+                    function,
+                    problem,
+                    circumstances,
+                },
+                false => InvocationError::TurnedDown {
+                    function,
+                    problem,
+                    circumstances,
+                },
             }
         })
     }
@@ -259,7 +313,7 @@ fn answer<A: DeserializeOwned>(function: &str, answer: InvokeOutput) -> Result<A
     if answer.function_error.is_none() {
         return serde_json::from_slice(&bytes).map_err(unreadable);
     }
-    let error: FunctionError = serde_json::from_slice(&bytes).map_err(unreadable)?;
+    let error: PlannerError = serde_json::from_slice(&bytes).map_err(unreadable)?;
     Err(InvocationError::Function {
         kind: error.error_type,
         message: error.error_message.unwrap_or_else(|| "it died".to_owned()),

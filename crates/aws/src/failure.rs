@@ -4,46 +4,75 @@ use std::borrow::Cow;
 use std::error::Error;
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::operation::RequestId as _;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_checksums::body::validate;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use event_recovery_pipeline::{Problem, StorageError};
+use event_recovery_pipeline::{Circumstances, Problem, RequestId, StorageError, StorageOperation};
 
 use crate::endpoint::Unreached;
+use crate::request_id;
+
+/// What a request was for, which decides which permission it lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    Storage(StorageOperation),
+    AssumeRole,
+    /// An object's key of AWS KMS, in the course of whatever was done with the object.
+    Decrypt,
+    /// A request to another service.
+    Other,
+}
 
 /// Turns an error of the SDK into one of the pipeline: whether trying again can help, and what to do.
 pub(crate) fn storage_error<E>(
-    operation: &'static str,
+    operation: StorageOperation,
     key: &str,
-    error: &SdkError<E, HttpResponse>,
+    error: SdkError<E, HttpResponse>,
 ) -> StorageError
 where
-    E: ProvideErrorMetadata + Error + 'static,
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let (problem, hint) = judge_sdk(operation, error);
-    StorageError {
-        operation,
-        key: key.to_owned(),
-        problem,
-        hint: hint.map(Cow::into_owned),
-    }
+    let (problem, hint) = judge_sdk(Attempt::Storage(operation), &error);
+    StorageError::new(operation, key, problem).under(circumstances(hint, error))
 }
 
-/// Turns an error in the middle of a body into one of the pipeline.
-pub(crate) fn stream_error(key: &str, error: &(dyn Error + 'static)) -> StorageError {
-    let (problem, hint) = if causes(error).any(|cause| cause.is::<validate::Error>()) {
+/// Turns an error in the middle of a body into one of the pipeline; `request_id` of the answer that the body
+/// belongs to.
+pub(crate) fn stream_error(
+    key: &str,
+    error: impl Error + Send + Sync + 'static,
+    request_id: Option<RequestId>,
+) -> StorageError {
+    let (problem, hint) = if causes(&error).any(|cause| cause.is::<validate::Error>()) {
         let problem = "its content does not match the checksum that S3 keeps for it";
         let hint = "read it once more; if that fails too, it is damaged where it is stored: put an intact copy in its place";
         (Problem::Damaged(problem.to_owned()), Some(hint.to_owned()))
     } else {
-        (Problem::Transient(innermost(error).to_string()), None)
+        (Problem::Transient(innermost(&error).to_string()), None)
     };
-    StorageError {
-        operation: "read",
-        key: key.to_owned(),
-        problem,
-        hint,
-    }
+    let circumstances = Circumstances::new(hint, request_id);
+    StorageError::new(StorageOperation::Read, key, problem).under(circumstances.caused_by(error))
+}
+
+fn circumstances<E>(
+    hint: Option<Cow<'static, str>>,
+    error: SdkError<E, HttpResponse>,
+) -> Circumstances
+where
+    E: Error + Send + Sync + 'static,
+{
+    let request_id = request_id::of_error(&error).or_else(|| of_assumed_role(&error));
+    Circumstances::new(hint.map(Cow::into_owned), request_id).caused_by(error)
+}
+
+/// The id of the request for a role's credentials, which fails before the request itself is sent.
+fn of_assumed_role(error: &(dyn Error + 'static)) -> Option<RequestId> {
+    let refused = causes(error).find_map(|cause| cause.downcast_ref::<AssumeRoleError>())?;
+    Some(RequestId {
+        id: refused.meta().request_id()?.to_owned(),
+        extended_id: None,
+    })
 }
 
 /// The error and its causes, the innermost last.
@@ -55,15 +84,21 @@ fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) 
     causes(error).last().unwrap_or(error)
 }
 
-/// The error in a few words: its code, or its innermost cause.
-pub(crate) fn described<E>(error: &SdkError<E, HttpResponse>) -> String
+/// What became of a request to a service that is no storage.
+pub(crate) struct Described {
+    /// The error in a few words: its code, or its innermost cause.
+    pub(crate) problem: String,
+    pub(crate) circumstances: Circumstances,
+}
+
+pub(crate) fn described<E>(error: SdkError<E, HttpResponse>) -> Described
 where
-    E: ProvideErrorMetadata + Error + 'static,
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let (problem, hint) = judge_sdk("reach", error);
-    match hint {
-        Some(hint) => format!("{problem}; hint: {hint}"),
-        None => problem.to_string(),
+    let (problem, hint) = judge_sdk(Attempt::Other, &error);
+    Described {
+        problem: problem.to_string(),
+        circumstances: circumstances(hint, error),
     }
 }
 
@@ -73,12 +108,12 @@ pub(crate) fn may_have_arrived<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    matches!(judge_sdk("reach", error).0, Problem::Transient(_))
+    matches!(judge_sdk(Attempt::Other, error).0, Problem::Transient(_))
 }
 
 type Judgement = (Problem, Option<Cow<'static, str>>);
 
-fn judge_sdk<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> Judgement
+fn judge_sdk<E>(attempt: Attempt, error: &SdkError<E, HttpResponse>) -> Judgement
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -95,9 +130,9 @@ where
                 .as_service_error()
                 .and_then(ProvideErrorMetadata::message)
                 .unwrap_or_default();
-            judge(operation, code, status, message.contains("kms:"))
+            judge(attempt, code, status, message.contains("kms:"))
         }
-        SdkError::ResponseError(_) => judge(operation, code, status, false),
+        SdkError::ResponseError(_) => judge(attempt, code, status, false),
         SdkError::TimeoutError(_) => unanswered("it took too long".to_owned(), error),
         _ => judge_unsent(error),
     }
@@ -108,8 +143,8 @@ fn judge_unsent(error: &(dyn Error + 'static)) -> Judgement {
     let refused = causes(error).find_map(|cause| cause.downcast_ref::<AssumeRoleError>());
     if let Some(refused) = refused {
         let code = refused.code().unwrap_or_default();
-        return match judge("assume", code, None, false) {
-            // An STS error without a code that is known may pass.
+        return match judge(Attempt::AssumeRole, code, None, false) {
+            // An STS error with an unknown code may be transient.
             (Problem::Permanent(detail), _) => (Problem::Transient(detail), None),
             judgement => judgement,
         };
@@ -148,7 +183,7 @@ fn unanswered(detail: String, error: &(dyn Error + 'static)) -> Judgement {
 }
 
 /// What S3, STS and KMS mean by a code and a status ("Error responses" in the S3 API reference).
-fn judge(operation: &str, code: &str, status: Option<u16>, is_about_kms: bool) -> Judgement {
+fn judge(attempt: Attempt, code: &str, status: Option<u16>, is_about_kms: bool) -> Judgement {
     let permanent = |hint: &'static str| (Problem::Permanent(code.to_owned()), Some(hint.into()));
     let transient = || (Problem::Transient(words(code, status)), None);
     match (code, status) {
@@ -173,15 +208,19 @@ fn judge(operation: &str, code: &str, status: Option<u16>, is_about_kms: bool) -
             Problem::Changed,
             Some("start a new run, which plans the object as it is now".into()),
         ),
-        _ if is_passing(code) => transient(),
+        _ if is_transient(code) => transient(),
         (_, Some(408 | 409 | 429 | 500..)) => transient(),
         ("AccessDenied" | "AccessDeniedException" | "AllAccessDisabled" | "Forbidden", _)
         | (_, Some(401 | 403)) => {
-            let operation = if is_about_kms { "decrypt" } else { operation };
+            let attempt = if is_about_kms {
+                Attempt::Decrypt
+            } else {
+                attempt
+            };
             let detail = words(code, status);
             (
                 Problem::AccessDenied(detail),
-                Some(missing_permission(operation).into()),
+                Some(missing_permission(attempt).into()),
             )
         }
         _ => (Problem::Permanent(words(code, status)), None),
@@ -189,7 +228,7 @@ fn judge(operation: &str, code: &str, status: Option<u16>, is_about_kms: bool) -
 }
 
 /// Throttling, faults of the service, and credentials that refresh on their own.
-fn is_passing(code: &str) -> bool {
+fn is_transient(code: &str) -> bool {
     matches!(
         code,
         "ExpiredToken"
@@ -219,27 +258,27 @@ fn is_passing(code: &str) -> bool {
 }
 
 /// Which permission is missing on which side.
-fn missing_permission(operation: &str) -> &'static str {
-    match operation {
-        "list" => {
+fn missing_permission(attempt: Attempt) -> &'static str {
+    match attempt {
+        Attempt::Storage(StorageOperation::List) => {
             "allow `s3:ListBucket` on the bucket to the role that lists it, in the role's policy and, across accounts, in the bucket's"
         }
-        "read" => {
+        Attempt::Storage(StorageOperation::Read) => {
             "denied or gone: allow `s3:GetObject` on the object in the role's policy and, across accounts, in the bucket's, and `kms:Decrypt` on the bucket's key in the role's policy and in the key's"
         }
-        "decrypt" => {
+        Attempt::Decrypt => {
             "allow `kms:Decrypt` (to write also `kms:GenerateDataKey`) on the bucket's key in the role's policy and in the key's"
         }
-        "write" => {
+        Attempt::Storage(StorageOperation::Write) => {
             "allow `s3:PutObject` and `s3:AbortMultipartUpload` on the destination, and `kms:GenerateDataKey` and `kms:Decrypt` on its key"
         }
-        "remove" => {
+        Attempt::Storage(StorageOperation::Remove) => {
             "allow `s3:DeleteObject` on the run's `_SUCCESS` and `refused.json` at the destination"
         }
-        "assume" => {
+        Attempt::AssumeRole => {
             "allow `sts:AssumeRole` on the role to whoever assumes it, and have the role's trust policy name that principal and the external id that is set"
         }
-        _ => "allow the action to the role in use",
+        Attempt::Other => "allow the action to the role in use",
     }
 }
 
@@ -255,48 +294,53 @@ fn words(code: &str, status: Option<u16>) -> String {
 mod tests {
     use super::*;
 
+    const LIST: Attempt = Attempt::Storage(StorageOperation::List);
+    const READ: Attempt = Attempt::Storage(StorageOperation::Read);
+    const WRITE: Attempt = Attempt::Storage(StorageOperation::Write);
+    const REMOVE: Attempt = Attempt::Storage(StorageOperation::Remove);
+
     #[test]
     fn every_failure_says_whether_to_try_again_and_what_to_do() {
         let rows = [
-            ("list denied", "list", "AccessDenied", 403, "s3:ListBucket"),
-            ("get denied", "read", "AccessDenied", 403, "s3:GetObject"),
-            ("put denied", "write", "AccessDenied", 403, "s3:PutObject"),
+            ("list denied", LIST, "AccessDenied", 403, "s3:ListBucket"),
+            ("get denied", READ, "AccessDenied", 403, "s3:GetObject"),
+            ("put denied", WRITE, "AccessDenied", 403, "s3:PutObject"),
             (
                 "delete denied",
-                "remove",
+                REMOVE,
                 "AccessDenied",
                 403,
                 "s3:DeleteObject",
             ),
             (
                 "assume denied",
-                "assume",
+                Attempt::AssumeRole,
                 "AccessDenied",
                 403,
                 "external id",
             ),
-            ("archived", "read", "InvalidObjectState", 403, "archived"),
-            ("other region", "list", "PermanentRedirect", 301, "region"),
+            ("archived", READ, "InvalidObjectState", 403, "archived"),
+            ("other region", LIST, "PermanentRedirect", 301, "region"),
             (
                 "other region, later",
-                "read",
+                READ,
                 "AuthorizationHeaderMalformed",
                 400,
                 "region",
             ),
-            ("no bucket", "list", "NoSuchBucket", 404, "bucket"),
-            ("changed", "read", "PreconditionFailed", 412, "new run"),
-            ("key off", "read", "KMS.DisabledException", 400, "KMS key"),
+            ("no bucket", LIST, "NoSuchBucket", 404, "bucket"),
+            ("changed", READ, "PreconditionFailed", 412, "new run"),
+            ("key off", READ, "KMS.DisabledException", 400, "KMS key"),
         ];
-        for (name, operation, code, status, hint) in rows {
-            let (problem, found) = judge(operation, code, Some(status), false);
+        for (name, attempt, code, status, hint) in rows {
+            let (problem, found) = judge(attempt, code, Some(status), false);
             assert!(!matches!(problem, Problem::Transient(_)), "{name}");
             assert!(
                 found.as_deref().unwrap_or_default().contains(hint),
                 "{name}: {found:?}"
             );
         }
-        let (_, decrypt) = judge("read", "AccessDenied", Some(403), true);
+        let (_, decrypt) = judge(READ, "AccessDenied", Some(403), true);
         assert!(decrypt.unwrap_or_default().contains("kms:Decrypt"));
         for (code, status) in [
             ("SlowDown", 503),
@@ -311,12 +355,9 @@ mod tests {
             ("NoSuchUpload", 404),
             ("BadDigest", 400),
         ] {
-            let (problem, _) = judge("read", code, Some(status), false);
+            let (problem, _) = judge(READ, code, Some(status), false);
             assert!(matches!(problem, Problem::Transient(_)), "{code} {status}");
         }
-        assert_eq!(
-            judge("read", "NoSuchKey", Some(404), false).0,
-            Problem::Gone
-        );
+        assert_eq!(judge(READ, "NoSuchKey", Some(404), false).0, Problem::Gone);
     }
 }

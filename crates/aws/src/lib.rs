@@ -15,6 +15,7 @@ mod notification;
 mod object_reader;
 mod part_memory;
 mod queues;
+mod request_id;
 mod session;
 
 use crate::endpoint::NameEndpoint;

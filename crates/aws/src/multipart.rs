@@ -7,7 +7,9 @@ use std::time::Duration;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
-use event_recovery_pipeline::{CreateObject, Problem, StagedObject, StorageError};
+use event_recovery_pipeline::{
+    CreateObject, Problem, StagedObject, StorageError, StorageOperation,
+};
 use tokio::task::block_in_place;
 
 use crate::bucket::{Bucket, check_key};
@@ -19,7 +21,7 @@ const ABORT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 impl CreateObject for Bucket {
     fn create(&self, key: &str) -> Result<Box<dyn StagedObject>, StorageError> {
-        check_key("write", key)?;
+        check_key(StorageOperation::Write, key)?;
         Ok(Box::new(MultipartUpload::new(self.clone(), key.to_owned())))
     }
 }
@@ -80,7 +82,7 @@ impl MultipartUpload {
             .disable_payload_signing()
             .send()
             .await
-            .map_err(|error| storage_error("write", &self.key, &error))?;
+            .map_err(|error| storage_error(StorageOperation::Write, &self.key, error))?;
         self.pending = emptied(body);
         upload.parts.push(
             CompletedPart::builder()
@@ -107,12 +109,10 @@ impl MultipartUpload {
             .checksum_type(ChecksumType::FullObject)
             .send()
             .await
-            .map_err(|error| storage_error("write", &self.key, &error))?;
-        let id = created.upload_id.ok_or_else(|| StorageError {
-            operation: "write",
-            key: self.key.clone(),
-            problem: Problem::Transient("the answer lacks an upload id".to_owned()),
-            hint: None,
+            .map_err(|error| storage_error(StorageOperation::Write, &self.key, error))?;
+        let id = created.upload_id.ok_or_else(|| {
+            let problem = Problem::Transient("the answer lacks an upload id".to_owned());
+            StorageError::new(StorageOperation::Write, &self.key, problem)
         })?;
         Ok(Upload {
             id,
@@ -148,7 +148,7 @@ impl MultipartUpload {
             .set_expected_bucket_owner(self.bucket.expected_owner.clone())
             .send()
             .await
-            .map_err(|error| storage_error("write", &self.key, &error))?;
+            .map_err(|error| storage_error(StorageOperation::Write, &self.key, error))?;
         self.upload = None;
         Ok(())
     }

@@ -1,6 +1,10 @@
 //! Notifications on SNS.
 
+use std::error::Error;
+use std::fmt;
+
 use aws_sdk_sns::Client;
+use event_recovery_pipeline::{Circumstances, RequestId};
 
 use crate::failure::described;
 
@@ -15,13 +19,50 @@ pub struct Topic {
 }
 
 /// A notification could not be published.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("could not publish to the topic `{topic}`: {problem}")]
+#[derive(Debug, Clone)]
 pub struct TopicError {
     /// The topic's ARN.
     pub topic: String,
-    /// Why.
+    /// Why, in SNS's words.
     pub problem: String,
+    circumstances: Circumstances,
+}
+
+impl TopicError {
+    /// Nothing could be published to the topic.
+    pub fn new(topic: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            topic: topic.into(),
+            problem: problem.into(),
+            circumstances: Circumstances::default(),
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        self.circumstances.hint.clone()
+    }
+
+    /// The id of the request that failed, if SNS answered it.
+    pub fn request_id(&self) -> Option<&RequestId> {
+        self.circumstances.request_id.as_ref()
+    }
+}
+
+impl fmt::Display for TopicError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, problem, .. } = self;
+        write!(
+            formatter,
+            "could not publish to the topic `{topic}`: {problem}"
+        )
+    }
+}
+
+impl Error for TopicError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.circumstances.source()
+    }
 }
 
 impl Topic {
@@ -52,9 +93,13 @@ impl Topic {
             .send()
             .await
             .map(drop)
-            .map_err(|error| TopicError {
-                topic: self.arn.clone(),
-                problem: described(&error),
+            .map_err(|error| {
+                let described = described(error);
+                TopicError {
+                    topic: self.arn.clone(),
+                    problem: described.problem,
+                    circumstances: described.circumstances,
+                }
             })
     }
 }

@@ -1,20 +1,23 @@
-//! Reads an object as a stream, and goes on where a broken connection left it.
+//! Reads an object as a stream, and resumes it where a broken connection left it.
 
 use std::io::{self, Read};
 
 use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
-use event_recovery_pipeline::{OpenObject, Problem, StorageError};
+use event_recovery_pipeline::{
+    Circumstances, OpenObject, Problem, RequestId, StorageError, StorageOperation,
+};
 use tokio::task::block_in_place;
 
 use crate::bucket::{Bucket, check_key};
 use crate::failure::{storage_error, stream_error};
+use crate::request_id;
 
 #[async_trait]
 impl OpenObject for Bucket {
     async fn open(&self, key: &str, etag: &str) -> Result<Box<dyn Read + Send>, StorageError> {
-        check_key("read", key)?;
+        check_key(StorageOperation::Read, key)?;
         let reader = ObjectReader::open(self.clone(), key.to_owned(), etag.to_owned()).await?;
         Ok(Box::new(reader))
     }
@@ -29,6 +32,8 @@ pub(crate) struct ObjectReader {
     key: String,
     etag: String,
     body: ByteStream,
+    /// Of the answer that the body belongs to.
+    request_id: Option<RequestId>,
     /// Bytes of the object, if the first answer said so.
     length: Option<u64>,
     /// Bytes received so far.
@@ -43,12 +48,17 @@ impl ObjectReader {
         key: String,
         etag: String,
     ) -> Result<Self, StorageError> {
-        let (body, length) = get(&bucket, &key, &etag, 0).await?;
+        let Answer {
+            body,
+            length,
+            request_id,
+        } = get(&bucket, &key, &etag, 0).await?;
         Ok(Self {
             bucket,
             key,
             etag,
             body,
+            request_id,
             length,
             position: 0,
             chunk: Bytes::new(),
@@ -71,7 +81,7 @@ impl ObjectReader {
                     return Ok(Bytes::new());
                 }
                 Ok(None) => self.ended_early(),
-                Err(error) => stream_error(&self.key, &error),
+                Err(error) => stream_error(&self.key, error, self.request_id.clone()),
             };
             // At the end, which is where a checksum fails, there is nothing to go on with.
             let is_at_end = self.length == Some(self.position);
@@ -80,19 +90,24 @@ impl ObjectReader {
             }
             self.resumes += 1;
             // With `If-Match`, so that it is still the same object that goes on here.
-            let (body, _) = get(&self.bucket, &self.key, &self.etag, self.position).await?;
-            self.body = body;
+            let answer = get(&self.bucket, &self.key, &self.etag, self.position).await?;
+            (self.body, self.request_id) = (answer.body, answer.request_id);
         }
     }
 
     fn ended_early(&self) -> StorageError {
-        StorageError {
-            operation: "read",
-            key: self.key.clone(),
-            problem: Problem::Transient("the stream ended early".to_owned()),
-            hint: None,
-        }
+        let problem = Problem::Transient("the stream ended early".to_owned());
+        StorageError::new(StorageOperation::Read, &self.key, problem)
+            .under(Circumstances::new(None, self.request_id.clone()))
     }
+}
+
+/// An object from some position on.
+struct Answer {
+    body: ByteStream,
+    /// Bytes of the body, if the answer says so.
+    length: Option<u64>,
+    request_id: Option<RequestId>,
 }
 
 async fn get(
@@ -100,7 +115,7 @@ async fn get(
     key: &str,
     etag: &str,
     position: u64,
-) -> Result<(ByteStream, Option<u64>), StorageError> {
+) -> Result<Answer, StorageError> {
     let object = bucket
         .client
         .get_object()
@@ -111,22 +126,21 @@ async fn get(
         .set_expected_bucket_owner(bucket.expected_owner.clone())
         .send()
         .await
-        .map_err(|error| storage_error("read", key, &error))?;
+        .map_err(|error| storage_error(StorageOperation::Read, key, error))?;
     let starts_there = format!("bytes {position}-");
     let range = object.content_range.as_deref().unwrap_or_default();
     if position > 0 && !range.starts_with(&starts_there) {
         // Whoever ignores the range gives the beginning once more.
-        return Err(StorageError {
-            operation: "read",
-            key: key.to_owned(),
-            problem: Problem::Transient("the rest was answered with another range".to_owned()),
-            hint: None,
-        });
+        let problem = Problem::Transient("the rest was answered with another range".to_owned());
+        return Err(StorageError::new(StorageOperation::Read, key, problem));
     }
-    let length = object
-        .content_length
-        .and_then(|length| u64::try_from(length).ok());
-    Ok((object.body, length))
+    Ok(Answer {
+        request_id: request_id::of_answer(&object),
+        length: object
+            .content_length
+            .and_then(|length| u64::try_from(length).ok()),
+        body: object.body,
+    })
 }
 
 impl Read for ObjectReader {

@@ -1,10 +1,11 @@
 //! The task queue and the audit queue on SQS.
 
+use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::SdkError;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use event_recovery_pipeline::{AuditCall, CallAuditor, QueueError, SendTasks, Task};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -41,12 +42,17 @@ impl Queue {
         }
     }
 
-    /// Hides a received message for so many seconds from now.
+    /// Sets a received message's visibility timeout: it is delivered again that many seconds from now, at most
+    /// 12 hours.
     ///
     /// # Errors
     ///
-    /// SQS's; the message then becomes visible as it would have.
-    pub async fn hide(&self, receipt_handle: &str, secs: u32) -> Result<(), QueueError> {
+    /// SQS's; the message then keeps the timeout that it has.
+    pub async fn change_visibility(
+        &self,
+        receipt_handle: &str,
+        secs: u32,
+    ) -> Result<(), QueueError> {
         let secs = secs.min(VISIBILITY_SECS_MAX);
         self.client
             .change_message_visibility()
@@ -56,17 +62,19 @@ impl Queue {
             .send()
             .await
             .map(drop)
-            .map_err(|error| self.error(1, &error))
+            .map_err(|error| self.error(1, error))
     }
 
-    fn error<E>(&self, tasks: usize, error: &SdkError<E>) -> QueueError
+    fn error<E>(&self, tasks: usize, error: SdkError<E>) -> QueueError
     where
-        E: aws_sdk_sqs::error::ProvideErrorMetadata + std::error::Error + 'static,
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        QueueError {
+        let described = described(error);
+        QueueError::new(
             tasks,
-            problem: format!("{} (queue `{}`)", described(error), self.url),
-        }
+            format!("{} (queue `{}`)", described.problem, self.url),
+        )
+        .under(described.circumstances)
     }
 
     async fn send_batch(&self, bodies: &[String]) -> Result<(), QueueError> {
@@ -94,10 +102,10 @@ impl Queue {
                 break;
             }
         }
-        Err(QueueError {
-            tasks: open.len().max(1),
-            problem: format!("{problem} (queue `{}`)", self.url),
-        })
+        Err(QueueError::new(
+            open.len().max(1),
+            format!("{problem} (queue `{}`)", self.url),
+        ))
     }
 
     async fn send_entries(
@@ -114,10 +122,7 @@ impl Queue {
                     .build()
             })
             .collect();
-        let entries = entries.map_err(|error| QueueError {
-            tasks: bodies.len(),
-            problem: error.to_string(),
-        })?;
+        let entries = entries.map_err(|error| QueueError::new(bodies.len(), error.to_string()))?;
         let sent = self
             .client
             .send_message_batch()
@@ -125,7 +130,7 @@ impl Queue {
             .set_entries(Some(entries))
             .send()
             .await
-            .map_err(|error| self.error(bodies.len(), &error))?;
+            .map_err(|error| self.error(bodies.len(), error))?;
         Ok(sent.failed)
     }
 }
@@ -154,10 +159,7 @@ impl CallAuditor for Queue {
 }
 
 fn body(message: &impl Serialize) -> Result<String, QueueError> {
-    serde_json::to_string(message).map_err(|error| QueueError {
-        tasks: 1,
-        problem: error.to_string(),
-    })
+    serde_json::to_string(message).map_err(|error| QueueError::new(1, error.to_string()))
 }
 
 /// The messages in batches that SQS takes.

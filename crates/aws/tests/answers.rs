@@ -74,7 +74,7 @@ async fn content_that_does_not_match_its_checksum_is_damaged_and_not_asked_for_a
             assert!(!error.is_transient());
             let expected = "could not read `key`: its content does not match the checksum that S3 keeps for it";
             assert_eq!(error.to_string(), expected);
-            assert!(error.hint.unwrap().contains("intact copy"));
+            assert!(error.hint().unwrap().contains("intact copy"));
         }
     }
 }
@@ -117,7 +117,7 @@ async fn no_answer_names_the_host_and_says_what_to_check() {
             message.contains(&format!("no answer from `{host}`: ")),
             "{name}: {message}"
         );
-        assert_says_what_to_check(name, &error.hint.unwrap(), &host);
+        assert_says_what_to_check(name, &error.hint().unwrap(), &host);
         let error = call(&config, &host).await;
         assert!(
             error.contains(&format!("no answer from `{host}`: ")),
@@ -159,8 +159,5 @@ async fn credentials_that_cannot_be_had_say_where_to_look() {
     let bucket = Bucket::new(s3_client(&config), "bucket", "");
     let error = bucket.list_page("main_stream/", None).await.unwrap_err();
     assert!(error.is_transient(), "{error}");
-    assert!(
-        error.hint.as_deref().unwrap().contains("credentials"),
-        "{error:?}"
-    );
+    assert!(error.hint().unwrap().contains("credentials"), "{error:?}");
 }

@@ -97,5 +97,5 @@ async fn what_cannot_be_reached_says_what_to_do() {
     let missing = Bucket::new(client, "there-is-none", "");
     let error = missing.list_page("", None).await.unwrap_err();
     assert!(matches!(error.problem, Problem::Permanent(_)), "{error:?}");
-    assert!(error.hint.unwrap().contains("bucket"));
+    assert!(error.hint().unwrap().contains("bucket"));
 }

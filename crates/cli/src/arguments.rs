@@ -11,6 +11,7 @@ use event_recovery_pipeline::{
 
 use crate::bytes::parse_bytes;
 use crate::location::Location;
+use crate::output::Output;
 
 /// Recovers platform event backups: every event exactly as it was, with a report that proves it.
 #[derive(Debug, Parser)]
@@ -231,6 +232,12 @@ pub(crate) struct OutputArguments {
     /// No progress and no summary
     #[arg(long)]
     pub(crate) quiet: bool,
+}
+
+impl OutputArguments {
+    pub(crate) fn output(&self) -> Output {
+        Output::of(self.json, self.quiet)
+    }
 }
 
 /// Start a recovery in a deployed stack

@@ -3,9 +3,11 @@
 use std::io;
 use std::process::ExitCode;
 
+use chrono::SecondsFormat;
+use event_recovery_aws::{DeploymentError, InvocationError};
 use event_recovery_pipeline::{
-    AuditError, ExecutionIdError, LedgerError, PlanError, RequestError, RunError, StorageError,
-    WorkError,
+    AuditError, ExecutionIdError, LedgerError, PlanError, RequestError, RequestId, RunError,
+    StorageError, WorkError,
 };
 
 use crate::terminal::say;
@@ -25,6 +27,8 @@ pub(crate) struct Failure {
     /// `None` where there is nothing that a person should be told.
     message: Option<String>,
     hint: Option<String>,
+    /// The request that failed, for whoever asks the service's operator about it.
+    request_id: Option<String>,
     exit_code: u8,
 }
 
@@ -33,6 +37,7 @@ impl Failure {
         Self {
             message: Some(message.into()),
             hint: None,
+            request_id: None,
             exit_code: COULD_NOT_RUN,
         }
     }
@@ -41,6 +46,7 @@ impl Failure {
         Self {
             message: Some(message.into()),
             hint: None,
+            request_id: None,
             exit_code: USAGE,
         }
     }
@@ -51,6 +57,7 @@ impl Failure {
             return Self {
                 message: None,
                 hint: None,
+                request_id: None,
                 exit_code: UNREAD,
             };
         }
@@ -68,11 +75,26 @@ impl Failure {
         self
     }
 
+    /// Adds a hint unless there is one, which then is more specific.
+    pub(crate) fn or_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    pub(crate) fn request_id(mut self, request_id: Option<&RequestId>) -> Self {
+        self.request_id = request_id.map(ToString::to_string);
+        self
+    }
+
     /// What a person is told, if anything.
     pub(crate) fn text(&self) -> Option<String> {
-        let message = self.message.as_ref()?;
-        let hint = self.hint.iter().map(|hint| format!("\n  hint: {hint}"));
-        Some(format!("error: {message}{}", hint.collect::<String>()))
+        let mut text = format!("error: {}", self.message.as_ref()?);
+        for (name, value) in [("hint", &self.hint), ("request id", &self.request_id)] {
+            if let Some(value) = value {
+                text.push_str(&format!("\n  {name}: {value}"));
+            }
+        }
+        Some(text)
     }
 
     /// Says what there is to say, and gives the exit code.
@@ -86,7 +108,7 @@ impl Failure {
 
 impl From<RequestError> for Failure {
     fn from(error: RequestError) -> Self {
-        Self::usage(error.to_string()).hint_if_any(error.hint().map(str::to_owned))
+        Self::usage(error.to_string()).hint_if_any(error.hint())
     }
 }
 
@@ -96,43 +118,50 @@ impl From<ExecutionIdError> for Failure {
     }
 }
 
-impl From<StorageError> for Failure {
-    fn from(error: StorageError) -> Self {
-        Self::could_not_run(error.to_string()).hint_if_any(error.hint)
-    }
-}
+/// What to do about a transient error that has no hint of its own.
+const TRY_AGAIN: &str = "it may succeed when tried again: repeat the command";
 
-impl From<LedgerError> for Failure {
-    fn from(error: LedgerError) -> Self {
-        match error {
-            LedgerError::Storage(error) => error.into(),
-            other => {
-                let hint = other.hint();
-                Self::could_not_run(other.to_string()).hint_if_any(hint)
+/// Each of these errors says what was tried, what to do about it and which request it was.
+macro_rules! could_not_run {
+    ($($error:ty: $is_transient:expr),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                let is_transient: fn(&$error) -> bool = $is_transient;
+                let hint = error
+                    .hint()
+                    .or_else(|| is_transient(&error).then(|| TRY_AGAIN.to_owned()));
+                Self::could_not_run(error.to_string())
+                    .hint_if_any(hint)
+                    .request_id(error.request_id())
             }
         }
-    }
+    )*};
 }
+
+could_not_run!(
+    StorageError: StorageError::is_transient,
+    LedgerError: LedgerError::is_transient,
+    AuditError: AuditError::is_transient,
+    WorkError: WorkError::is_transient,
+    DeploymentError: |_| false,
+    InvocationError: |_| false
+);
 
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
-        Self::could_not_run(error.to_string()).hint_if_any(error.hint())
-    }
-}
-
-impl From<AuditError> for Failure {
-    fn from(error: AuditError) -> Self {
-        Self::could_not_run(error.to_string()).hint_if_any(error.hint())
-    }
-}
-
-impl From<WorkError> for Failure {
-    fn from(error: WorkError) -> Self {
         let hint = match &error {
-            WorkError::Ledger(error) => error.hint(),
-            _ => None,
+            PlanError::TooManyObjects { hour, .. } => {
+                let split = hour.start().to_rfc3339_opts(SecondsFormat::Secs, true);
+                Some(format!(
+                    "split the range: once with `--end {split}`, once with `--start {split}`, both with instants \
+                     and an `--execution-id` of their own"
+                ))
+            }
+            error => error.hint(),
         };
-        Self::could_not_run(error.to_string()).hint_if_any(hint)
+        Self::could_not_run(error.to_string())
+            .hint_if_any(hint)
+            .request_id(error.request_id())
     }
 }
 
@@ -143,5 +172,39 @@ impl From<RunError> for Failure {
             RunError::Audit(error) => error.into(),
             RunError::Work(error) => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use event_recovery_pipeline::{Circumstances, Problem, StorageOperation};
+
+    use super::*;
+
+    #[test]
+    fn hint_and_request_id_stand_on_lines_of_their_own() {
+        let request_id = RequestId {
+            id: "4FE2".to_owned(),
+            extended_id: Some("Zm8=".to_owned()),
+        };
+        let circumstances = Circumstances::new(Some("ask".to_owned()), Some(request_id));
+        let problem = Problem::AccessDenied("AccessDenied".to_owned());
+        let error = StorageError::new(StorageOperation::List, "a/", problem).under(circumstances);
+        let failure = Failure::from(LedgerError::from(error));
+        assert_eq!(
+            failure.text().unwrap(),
+            "error: could not list `a/`: access denied (AccessDenied)\n  hint: ask\n  request id: 4FE2, extended Zm8="
+        );
+    }
+
+    #[test]
+    fn a_range_with_too_many_objects_is_split_with_options() {
+        let hour = event_recovery_pipeline::HourPrefix::parse("2024-04-01T13").unwrap();
+        let error = PlanError::TooManyObjects {
+            objects_max: 1,
+            hour,
+        };
+        let text = Failure::from(error).text().unwrap();
+        assert!(text.contains("`--end 2024-04-01T13:00:00Z`"), "{text}");
     }
 }

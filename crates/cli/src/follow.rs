@@ -188,7 +188,7 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
                 (self.say)(&format!("{error}; looking whether it has begun"));
                 Ok(self.pace.unsure)
             }
-            Err(error) => Err(Failure::could_not_run(error.to_string())),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -197,7 +197,7 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
         (self.say)("nothing is heard of the planner; asking it again");
         match self.planner.check(self.request).await {
             Ok(_) | Err(InvocationError::Unanswered { .. }) => self.hand_over().await,
-            Err(error) => Err(Failure::could_not_run(error.to_string())),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -281,7 +281,7 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
 
     /// Goes on after a look that failed in passing.
     fn bear(&self, failed_looks: u32, error: LedgerError) -> Result<(), Failure> {
-        if !is_transient(&error) || failed_looks > FAILED_LOOKS_MAX {
+        if !error.is_transient() || failed_looks > FAILED_LOOKS_MAX {
             return Err(self.goes_on(&error));
         }
         if failed_looks == 1 {
@@ -314,11 +314,6 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
             "the same command with `--execution-id {id}` follows it again"
         ))
     }
-}
-
-/// Whether reading the ledger again can help.
-pub(crate) fn is_transient(error: &LedgerError) -> bool {
-    matches!(error, LedgerError::Storage(error) if error.is_transient())
 }
 
 #[cfg(test)]

@@ -3,12 +3,15 @@
 mod arguments;
 mod bytes;
 mod failure;
+mod folders;
 mod follow;
-mod local_ledger;
 mod location;
+mod output;
 mod progress;
 mod run;
+mod runtime;
 mod sample;
+mod signals;
 mod split;
 mod start;
 mod status;

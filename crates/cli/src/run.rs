@@ -7,14 +7,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use chrono::Utc;
 use event_recovery_pipeline::{
     Compression, Ended, ExecutionId, Format, Ledger, PlanLimits, RequestLimits, ResolvedRequest,
-    Run, Tolerance, TransformLimits, inspect, preview,
+    Run, RunOrigin, Tolerance, TransformLimits, inspect, preview,
 };
 use tokio::sync::watch;
 
 use crate::arguments::RunArguments;
 use crate::failure::{Failure, INTERRUPTED};
+use crate::output::{exit_code, print_json};
 use crate::progress::Progress;
-use crate::status::{exit_code, print_json};
+use crate::runtime;
+use crate::signals::stop_on_signal;
 use crate::storage::{Places, SourceAccess};
 use crate::summary;
 use crate::terminal::say;
@@ -31,46 +33,43 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
         Some(execution_id) => execution_id,
         None => new_execution_id(&resolution.request)?,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::could_not_run(format!("could not start: {error}")))?;
     let access = SourceAccess {
         role_arn: arguments.source_role_arn.as_deref(),
         external_id: arguments.external_id.as_deref(),
         region: arguments.source_region.as_deref(),
     };
-    let places = Places::check(
-        &arguments.source,
-        &arguments.destination,
-        &arguments.aws,
-        &access,
-    );
-    let job = Job {
-        arguments,
-        request: resolution.request,
-        execution_id,
-        places: runtime.block_on(places)?,
-        progress: Arc::new(Progress::new(arguments.output.quiet)),
-    };
-    if resolution.dry_run {
-        runtime.block_on(job.preview())
-    } else {
-        runtime.block_on(job.carry_out())
-    }
+    runtime::block_on(async {
+        let places = Places::check(
+            &arguments.source,
+            &arguments.destination,
+            &arguments.aws,
+            &access,
+        );
+        let job = Job {
+            arguments,
+            request: resolution.request,
+            execution_id,
+            places: places.await?,
+            progress: Arc::new(Progress::new(arguments.output.quiet)),
+        };
+        match resolution.dry_run {
+            true => job.preview().await,
+            false => job.carry_out().await,
+        }
+    })
 }
 
 /// Without an id of the caller's, every call is a run of its own.
 pub(crate) fn new_execution_id(request: &ResolvedRequest) -> Result<ExecutionId, Failure> {
-    let mut identity = serde_json::to_vec(request)
-        .map_err(|error| Failure::could_not_run(format!("could not name the run: {error}")))?;
-    let nanos = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos();
-    identity.extend_from_slice(&nanos.to_le_bytes());
-    identity.extend_from_slice(&std::process::id().to_le_bytes());
-    Ok(ExecutionId::derive(request.start, request.end, &identity))
+    let origin = RunOrigin::Process {
+        began_nanos: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos(),
+        process_id: std::process::id(),
+    };
+    ExecutionId::of_request(request, origin)
+        .map_err(|error| Failure::could_not_run(format!("could not name the run: {error}")))
 }
 
 struct Job<'a> {
@@ -95,11 +94,8 @@ impl Job<'_> {
         .await;
         self.progress.finish();
         let plan = planned?;
-        if self.arguments.output.json {
-            print_json("the plan", &plan)?;
-        } else if !self.arguments.output.quiet {
-            say(&summary::of_plan(&plan));
-        }
+        let output = self.arguments.output.output();
+        output.show("the plan", &plan, || summary::of_plan(&plan))?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -120,21 +116,27 @@ impl Job<'_> {
             observer: self.progress.clone(),
         };
         let (stop_sender, stop) = watch::channel(false);
-        tokio::spawn(stop_on_signal(stop_sender, Arc::clone(&self.progress)));
+        let progress = Arc::clone(&self.progress);
+        tokio::spawn(stop_on_signal(stop_sender, move || {
+            progress.say("stopping after the objects in flight; once more to quit at once");
+        }));
         let ended = run.carry_out(stop).await;
         self.progress.finish();
         match ended? {
             Ended::Audited(report) => {
-                if self.arguments.output.json {
+                let destination = &self.arguments.destination;
+                let shown = self
+                    .arguments
+                    .output
+                    .output()
+                    .show("the report", &report, || {
+                        summary::of_report(&report, destination)
+                    });
+                shown.map_err(|failure| {
                     let key = Ledger::new(self.execution_id.clone()).report_key();
-                    let place = self.arguments.destination.place(&key);
-                    print_json("the report", &report).map_err(|failure| {
-                        failure.hint(format!("the run has ended, and its report is `{place}`"))
-                    })?;
-                }
-                if !self.arguments.output.quiet && !self.arguments.output.json {
-                    say(&summary::of_report(&report, &self.arguments.destination));
-                }
+                    let place = destination.place(&key);
+                    failure.hint(format!("the run has ended, and its report is `{place}`"))
+                })?;
                 Ok(exit_code(report.verdict))
             }
             Ended::Stopped => {
@@ -200,34 +202,6 @@ fn quoted(word: &str) -> String {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
-}
-
-/// Asks the run to stop at the first signal, and ends the process at the second.
-async fn stop_on_signal(stop: watch::Sender<bool>, progress: Arc<Progress>) {
-    if next_signal().await.is_err() {
-        return;
-    }
-    progress.say("stopping after the objects in flight; once more to quit at once");
-    // Nobody listens any more when the run has ended.
-    let _ = stop.send(true);
-    if next_signal().await.is_ok() {
-        std::process::exit(i32::from(INTERRUPTED));
-    }
-}
-
-#[cfg(unix)]
-pub(crate) async fn next_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
-#[cfg(not(unix))]
-pub(crate) async fn next_signal() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::arguments::SampleArguments;
 use crate::bytes::{grouped, size};
 use crate::failure::Failure;
-use crate::status::print_json;
+use crate::output::print_json;
 use crate::terminal::say;
 
 pub(crate) fn sample(arguments: &SampleArguments) -> Result<ExitCode, Failure> {

@@ -14,13 +14,13 @@ use event_recovery_pipeline::{
 
 use crate::arguments::StartArguments;
 use crate::failure::{Failure, INTERRUPTED};
-use crate::follow::{
-    DeployedPlanner, FAILED_LOOKS_MAX, Pace, Planning, ReachPlanner as _, is_transient,
-};
+use crate::follow::{DeployedPlanner, FAILED_LOOKS_MAX, Pace, Planning, ReachPlanner as _};
 use crate::location::Location;
+use crate::output::{exit_code, print_json};
 use crate::progress::Progress;
-use crate::run::{new_execution_id, next_signal};
-use crate::status::{exit_code, print_json};
+use crate::run::new_execution_id;
+use crate::runtime;
+use crate::signals::next_signal;
 use crate::storage::aws_session;
 use crate::summary;
 use crate::terminal::say;
@@ -33,11 +33,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const LOOK_SHARE: u32 = 10;
 
 pub(crate) fn start(arguments: &StartArguments) -> Result<ExitCode, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::could_not_run(format!("could not start: {error}")))?;
-    runtime.block_on(invoke(arguments))
+    runtime::block_on(invoke(arguments))
 }
 
 async fn invoke(arguments: &StartArguments) -> Result<ExitCode, Failure> {
@@ -48,8 +44,8 @@ async fn invoke(arguments: &StartArguments) -> Result<ExitCode, Failure> {
         .outputs([PLANNER_OUTPUT])
         .await
         .map_err(|error| {
-            Failure::could_not_run(error.to_string())
-                .hint("`--stack` takes the name of the deployed stack, `--region` its region")
+            Failure::from(error)
+                .or_hint("`--stack` takes the name of the deployed stack, `--region` its region")
         })?;
     if arguments.request.dry_run {
         print_json(
@@ -62,22 +58,24 @@ async fn invoke(arguments: &StartArguments) -> Result<ExitCode, Failure> {
         deployment: &deployment,
         function: &function,
     };
-    let checked = planner
-        .check(&request)
-        .await
-        .map_err(|error| Failure::could_not_run(error.to_string()))?;
-    let destination = destination(&checked)?;
+    let checked = planner.check(&request).await?;
+    let place = &checked.places.destination;
+    let Ok(destination) = place.parse::<BucketUrl>() else {
+        return Err(Failure::could_not_run(format!(
+            "the planner answered with a destination that is not in a bucket: `{place}`"
+        )));
+    };
     let bucket = Bucket::new(
         s3_client(&config),
         destination.bucket(),
         destination.prefix(),
     );
-    let destination = Location::Bucket(destination);
+    let destination = &Location::Bucket(destination);
     let started = Started {
         arguments,
         bucket,
         execution_id: &checked.execution_id,
-        destination: &destination,
+        destination,
         progress: Arc::new(Progress::new(arguments.output.quiet)),
     };
     tokio::select! {
@@ -106,12 +104,13 @@ async fn dry_run(
     let payload = PlannerPayload { check, request };
     let answer = deployment.invoke_once(function, &payload).await;
     answer.map_err(|error| {
-        let failure = Failure::could_not_run(error.to_string());
-        match error {
-            InvocationError::Unanswered { .. } => failure.hint(
+        let is_unanswered = matches!(error, InvocationError::Unanswered { .. });
+        let failure = Failure::from(error);
+        match is_unanswered {
+            true => failure.hint(
                 "if it was cut off after minutes of silence, by a NAT gateway for instance, ask for a shorter range",
             ),
-            _ => failure,
+            false => failure,
         }
     })
 }
@@ -152,11 +151,9 @@ impl Started<'_> {
         if self.arguments.watch {
             let report = watch(&self.bucket, self.execution_id, planned, &self.progress).await?;
             self.progress.finish();
-            if output.json {
-                print_json("the report", &report)?;
-            } else if !output.quiet {
-                say(&summary::of_report(&report, self.destination));
-            }
+            output.output().show("the report", &report, || {
+                summary::of_report(&report, self.destination)
+            })?;
             return Ok(exit_code(report.verdict));
         }
         if output.json {
@@ -197,15 +194,6 @@ fn with_execution_id(arguments: &StartArguments) -> Result<RecoveryRequest, Fail
     })
 }
 
-/// Where the planner says that the run will lie.
-fn destination(checked: &CheckedRequest) -> Result<BucketUrl, Failure> {
-    let folder = Ledger::new(checked.execution_id.clone()).folder();
-    let destination = checked.places.ledger.strip_suffix(&format!("{folder}/"));
-    destination
-        .and_then(|destination| destination.parse().ok())
-        .ok_or_else(|| Failure::could_not_run("the planner's answer names no run"))
-}
-
 /// Waits for the report of the run.
 async fn watch(
     bucket: &Bucket,
@@ -223,7 +211,7 @@ async fn watch(
                 progress.set(receipts, planned);
             }
             // The run goes on, whatever becomes of the connection to its ledger.
-            Err(error) if is_transient(&error) && failed_looks < FAILED_LOOKS_MAX => {
+            Err(error) if error.is_transient() && failed_looks < FAILED_LOOKS_MAX => {
                 failed_looks += 1;
             }
             Err(error) => return Err(error.into()),

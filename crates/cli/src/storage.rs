@@ -7,11 +7,13 @@ use event_recovery_aws::{
     AssumedRole, Bucket, BucketUrl, SdkConfig, SessionSettings, assume, s3_client, session,
     source_session_policy,
 };
-use event_recovery_pipeline::{Destination, ExecutionId, LocalFolder, Source};
+use event_recovery_pipeline::{
+    Destination, ExecutionId, FolderLock, FolderLockError, Ledger, LocalFolder, Source,
+};
 
 use crate::arguments::AwsArguments;
 use crate::failure::Failure;
-use crate::local_ledger::{LocalLedger, check_destination, check_source};
+use crate::folders::{check_destination, check_source};
 use crate::location::Location;
 
 /// The role that reads a backup in a bucket.
@@ -92,16 +94,24 @@ impl Places {
     pub(crate) fn hold_destination(&self, execution_id: &ExecutionId) -> Result<Held, Failure> {
         match &self.destination {
             Place::Folder(path) => {
-                let ledger = LocalLedger::lock(path, execution_id)?;
+                let folder = Ledger::new(execution_id.clone()).folder();
+                let lock = FolderLock::take(path, &folder).map_err(|error| match error {
+                    FolderLockError::Held { .. } => Failure::could_not_run(format!(
+                        "another process is carrying out the run `{execution_id}`"
+                    ))
+                    .hint("wait for it, or choose another `--execution-id`"),
+                    FolderLockError::Unwritable { .. } => Failure::could_not_run(error.to_string())
+                        .hint("`--destination` takes a folder that you may write to"),
+                })?;
                 Ok(Held {
-                    storage: Arc::new(ledger.storage()),
-                    _ledger: Some(ledger),
+                    storage: Arc::new(lock.storage()),
+                    _lock: Some(lock),
                 })
             }
-            // Two processes of one run bear with each other there: what they write is the same.
+            // Two processes may carry out one run there: what they write is the same.
             Place::Bucket(bucket) => Ok(Held {
                 storage: Arc::new(bucket.clone()),
-                _ledger: None,
+                _lock: None,
             }),
         }
     }
@@ -110,7 +120,7 @@ impl Places {
 /// A destination while it is held.
 pub(crate) struct Held {
     pub(crate) storage: Arc<dyn Destination>,
-    _ledger: Option<LocalLedger>,
+    _lock: Option<FolderLock>,
 }
 
 async fn source_session(

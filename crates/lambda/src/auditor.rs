@@ -8,28 +8,24 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use chrono::Utc;
 use event_recovery_aws::{Topic, TopicError};
 use event_recovery_pipeline::{
-    AUDIT_CALL_VERSION, AuditCall, AuditError, Audited, CLAIM_SECS, Destination, Ledger,
-    LedgerError, Refusal, Report, Verdict, audit_when_finished, claim_call, end_call, is_ended,
-    release_call,
+    AUDIT_CALL_VERSION, AuditCall, AuditError, Audited, CLAIM_SECS, Destination, LedgerError,
+    Notification, Refusal, Report, RequestId, Verdict, audit_when_finished, claim_call, end_call,
+    is_ended, release_call,
 };
 use lambda_runtime::{Error, LambdaEvent, tracing};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::clients::Clients;
-use crate::messages::{HideMessage, doubled, failures, hide, receive_count};
+use crate::messages::{ChangeVisibility, backoff, deliver_again, failures, parse, receive_count};
 use crate::metrics::{LogLine, Unit};
-use crate::settings::{DestinationSettings, Settings, SettingsError};
+use crate::settings::{AuditorQueues, AuditorSettings, POLL_SECS_MAX, Settings, SettingsError};
 
-/// The longest time between two looks at a run, in seconds.
-const LOOK_SECS_MAX: u32 = 300;
 /// How long one notification may take, in seconds. Well below [`CLAIM_SECS`], so that no other
 /// auditor takes the call while this one may still notify.
 const NOTIFY_SECS_MAX: u32 = 60;
 /// What is left of the function's time when a notification is given up: enough to release the call.
 const RELEASE_TIME: Duration = Duration::from_secs(10);
 const _: () = assert!(NOTIFY_SECS_MAX < CLAIM_SECS);
-/// Most unrecovered objects that a notification names; the report names more.
-const UNRECOVERED_NAMED_MAX: usize = 20;
 
 /// Tells people how a run ended.
 #[async_trait]
@@ -48,11 +44,9 @@ impl Notify for Topic {
 /// The auditor.
 pub struct AuditorFunction {
     destination: Arc<dyn Destination>,
-    messages: Arc<dyn HideMessage>,
+    messages: Arc<dyn ChangeVisibility>,
     people: Arc<dyn Notify>,
-    place: DestinationSettings,
-    look_secs: u32,
-    stack: String,
+    settings: AuditorSettings,
 }
 
 /// What became of a call.
@@ -74,6 +68,19 @@ enum Failure {
     Topic(#[from] TopicError),
     #[error("the notification was not acknowledged in time")]
     NotificationTimedOut,
+    #[error(transparent)]
+    Notification(#[from] serde_json::Error),
+}
+
+impl Failure {
+    fn request_id(&self) -> Option<&RequestId> {
+        match self {
+            Self::Audit(error) => error.request_id(),
+            Self::Ledger(error) => error.request_id(),
+            Self::Topic(error) => error.request_id(),
+            Self::NotificationTimedOut | Self::Notification(_) => None,
+        }
+    }
 }
 
 impl AuditorFunction {
@@ -82,22 +89,14 @@ impl AuditorFunction {
     /// # Errors
     ///
     /// Everything that is wrong with the settings.
-    pub async fn new(mut settings: Settings) -> Result<Self, SettingsError> {
-        let place = settings.destination();
-        let queue = settings.required("AUDIT_QUEUE_URL");
-        let topic = settings.required("NOTIFICATION_TOPIC_ARN");
-        let look_secs = settings.number_u32("AUDIT_MIN_VISIBILITY_SECS", 15, (1, LOOK_SECS_MAX));
-        let stack = settings.optional("STACK_NAME").unwrap_or_default();
-        let all = (|| Some((place?, queue?, topic?, look_secs?)))();
-        let (place, queue, topic, look_secs) = settings.checked(all)?;
+    pub async fn new(settings: Settings) -> Result<Self, SettingsError> {
+        let queues = AuditorQueues::read(settings)?;
         let clients = Clients::new().await;
         Ok(Self {
-            destination: Arc::new(clients.destination(&place)),
-            messages: Arc::new(clients.queue(queue)),
-            people: Arc::new(clients.topic(topic)),
-            place,
-            look_secs,
-            stack,
+            destination: Arc::new(clients.destination(&queues.settings.destination)),
+            messages: Arc::new(clients.queue(queues.audit_queue_url)),
+            people: Arc::new(clients.topic(queues.topic_arn)),
+            settings: queues.settings,
         })
     }
 
@@ -108,22 +107,15 @@ impl AuditorFunction {
     /// Everything that is wrong with the settings.
     pub fn with(
         destination: Arc<dyn Destination>,
-        messages: Arc<dyn HideMessage>,
+        messages: Arc<dyn ChangeVisibility>,
         people: Arc<dyn Notify>,
         mut settings: Settings,
     ) -> Result<Self, SettingsError> {
-        let place = settings.destination();
-        let look_secs = settings.number_u32("AUDIT_MIN_VISIBILITY_SECS", 15, (1, LOOK_SECS_MAX));
-        let stack = settings.optional("STACK_NAME").unwrap_or_default();
-        let all = (|| Some((place?, look_secs?)))();
-        let (place, look_secs) = settings.checked(all)?;
         Ok(Self {
             destination,
             messages,
             people,
-            place,
-            look_secs,
-            stack,
+            settings: AuditorSettings::read(&mut settings)?,
         })
     }
 
@@ -145,33 +137,32 @@ impl AuditorFunction {
                 Answered::Yes => continue,
                 Answered::Later(secs) => secs,
             };
-            hide(&*self.messages, message, wait_secs).await;
+            deliver_again(&*self.messages, message, wait_secs).await;
             open.extend(message.message_id.clone());
         }
         Ok(failures(open))
     }
 
     async fn look(&self, message: &SqsMessage, until: Instant) -> Answered {
-        let wait_secs = doubled(self.look_secs, receive_count(message), LOOK_SECS_MAX);
-        let body = message.body.as_deref().unwrap_or_default();
-        let call = match serde_json::from_str::<AuditCall>(body) {
-            Ok(call) if call.version <= AUDIT_CALL_VERSION => call,
-            Ok(call) => {
-                tracing::error!(version = call.version, "the call is of a newer version");
-                return Answered::Later(LOOK_SECS_MAX);
-            }
-            Err(error) => {
-                let (line, column) = (error.line(), error.column());
-                tracing::error!(line, column, "the message holds no call of the auditor");
-                return Answered::Later(LOOK_SECS_MAX);
-            }
+        let wait_secs = backoff(
+            self.settings.poll_secs,
+            receive_count(message),
+            POLL_SECS_MAX,
+        );
+        let Some(call) = parse::<AuditCall>(message, "call of the auditor") else {
+            return Answered::Later(POLL_SECS_MAX);
         };
+        if call.version > AUDIT_CALL_VERSION {
+            tracing::error!(version = call.version, "the call is of a newer version");
+            return Answered::Later(POLL_SECS_MAX);
+        }
         match self.answer(&call, until).await {
             Ok(true) => Answered::Yes,
             Ok(false) => Answered::Later(wait_secs),
             Err(error) => {
                 let execution_id = call.execution_id.as_str();
-                tracing::error!(%error, execution_id, "the run could not be audited yet");
+                let failed_request_id = error.request_id().map(ToString::to_string);
+                tracing::error!(%error, execution_id, failed_request_id, "the run could not be audited yet");
                 Answered::Later(wait_secs)
             }
         }
@@ -187,11 +178,16 @@ impl AuditorFunction {
         let ended = match audit_when_finished(destination, id, call.deadline, now).await {
             Ok(Audited::Waiting { receipts, planned }) => {
                 let execution_id = id.as_str();
-                tracing::info!(execution_id, receipts, planned, "the run goes on");
+                tracing::info!(
+                    execution_id,
+                    receipts,
+                    planned,
+                    "the run is not finished yet"
+                );
                 return Ok(false);
             }
             Ok(Audited::Finished { report, is_overdue }) => Ok((report, is_overdue)),
-            Err(error) if is_passing(&error) && now < call.deadline => return Err(error.into()),
+            Err(error) if error.is_transient() && now < call.deadline => return Err(error.into()),
             Err(error) => Err(error),
         };
         if !claim_call(destination, call, Utc::now()).await? {
@@ -220,34 +216,15 @@ impl AuditorFunction {
     }
 
     async fn tell(&self, report: &Report, is_overdue: bool) -> Result<(), Failure> {
-        let ledger = Ledger::new(report.execution_id.clone());
-        let verdict = report.verdict.as_str();
-        let named: Vec<Value> = report
-            .unrecovered
-            .iter()
-            .take(UNRECOVERED_NAMED_MAX)
-            .map(|object| json!(object))
-            .collect();
-        let message = json!({
-            "verdict": verdict,
-            "execution_id": report.execution_id,
-            "reasons": report.reasons,
-            "overdue": is_overdue,
-            "objects": report.objects,
-            "events": report.events,
-            "bytes": report.bytes,
-            "rejected_fragments": report.rejected_fragments,
-            "unrecovered": named,
-            "output": self.place.place(&ledger.output_prefix()),
-            "report": self.place.place(&ledger.report_key()),
+        let told = Notification::audited(report, is_overdue, |key| {
+            self.settings.destination.place(key)
         });
-        let subject = format!("event-recovery {verdict}: {}", report.execution_id);
-        self.people.notify(&subject, &pretty(&message)).await?;
+        self.notify(&told).await?;
         let duration_secs = report.times.duration_millis / 1000;
         let counted = |is: bool| u64::from(is);
         LogLine::new("run audited")
             .field("execution_id", report.execution_id.as_str())
-            .field("verdict", verdict)
+            .field("verdict", report.verdict.as_str())
             .field("reasons", report.reasons.clone())
             .field("objects", json!(report.objects))
             .field("events", json!(report.events))
@@ -268,61 +245,42 @@ impl AuditorFunction {
             )
             .metric("RunsOverdue", Unit::Count, counted(is_overdue))
             .metric("RunDurationSecs", Unit::Seconds, duration_secs)
-            .write(&self.stack);
+            .write(&self.settings.stack);
         Ok(())
     }
 
     /// A run that the planner refused has no verdict: nothing was promised that could be missing.
     async fn tell_refusal(&self, call: &AuditCall, refusal: &Refusal) -> Result<(), Failure> {
-        let ledger = Ledger::new(call.execution_id.clone());
-        let message = json!({
-            "kind": "refused",
-            "execution_id": call.execution_id,
-            "message": refusal.message,
-            "hint": refusal.hint,
-            "ledger": self.place.place(&format!("{}/", ledger.folder())),
-        });
-        let subject = format!("event-recovery refused: {}", call.execution_id);
-        self.people.notify(&subject, &pretty(&message)).await?;
+        let place = |key: &str| self.settings.destination.place(key);
+        let told = Notification::refused(&call.execution_id, refusal, place);
+        self.notify(&told).await?;
         LogLine::new("run refused")
             .field("execution_id", call.execution_id.as_str())
             .field("error", refusal.message.as_str())
             .metric("RunsRefused", Unit::Count, 1)
-            .write(&self.stack);
+            .write(&self.settings.stack);
         Ok(())
     }
 
     /// A run that can't be audited is incomplete: nothing proves that it is not.
     async fn tell_failure(&self, call: &AuditCall, error: &AuditError) -> Result<(), Failure> {
-        let verdict = Verdict::Incomplete.as_str();
-        let ledger = Ledger::new(call.execution_id.clone());
-        let reason = format!("it could not be audited: {error}");
-        let message = json!({
-            "verdict": verdict,
-            "execution_id": call.execution_id,
-            "reasons": [reason],
-            "ledger": self.place.place(&format!("{}/", ledger.folder())),
-        });
-        let subject = format!("event-recovery {verdict}: {}", call.execution_id);
-        self.people.notify(&subject, &pretty(&message)).await?;
+        let place = |key: &str| self.settings.destination.place(key);
+        let told = Notification::not_audited(&call.execution_id, error, place);
+        self.notify(&told).await?;
         LogLine::new("run not audited")
             .field("execution_id", call.execution_id.as_str())
             .field("error", error.to_string())
+            .failed_request(error.request_id())
             .metric("RunsIncomplete", Unit::Count, 1)
-            .write(&self.stack);
+            .write(&self.settings.stack);
         Ok(())
     }
-}
 
-fn is_passing(error: &AuditError) -> bool {
-    match error {
-        AuditError::Storage(error) | AuditError::Ledger(LedgerError::Storage(error)) => {
-            error.is_transient()
-        }
-        _ => false,
+    async fn notify(&self, notification: &Notification) -> Result<(), Failure> {
+        let message = notification.message()?;
+        self.people
+            .notify(&notification.subject(), &message)
+            .await?;
+        Ok(())
     }
-}
-
-fn pretty(message: &Value) -> String {
-    serde_json::to_string_pretty(message).unwrap_or_else(|_| message.to_string())
 }

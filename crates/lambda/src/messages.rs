@@ -4,18 +4,34 @@ use async_trait::async_trait;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsMessage};
 use event_recovery_aws::Queue;
 use event_recovery_pipeline::QueueError;
+use lambda_runtime::tracing;
+use serde::de::DeserializeOwned;
 
-/// Hides a received message for a while, so that it comes again later or sooner.
+/// Decides when a received message is delivered again.
 #[async_trait]
-pub trait HideMessage: Send + Sync {
-    /// Hides it for so many seconds from now.
-    async fn hide(&self, receipt_handle: &str, secs: u32) -> Result<(), QueueError>;
+pub trait ChangeVisibility: Send + Sync {
+    /// Sets the message's visibility timeout: it is delivered again that many seconds from now.
+    async fn change_visibility(&self, receipt_handle: &str, secs: u32) -> Result<(), QueueError>;
 }
 
 #[async_trait]
-impl HideMessage for Queue {
-    async fn hide(&self, receipt_handle: &str, secs: u32) -> Result<(), QueueError> {
-        Self::hide(self, receipt_handle, secs).await
+impl ChangeVisibility for Queue {
+    async fn change_visibility(&self, receipt_handle: &str, secs: u32) -> Result<(), QueueError> {
+        Self::change_visibility(self, receipt_handle, secs).await
+    }
+}
+
+/// Reads a message's body, whose kind `what` names. A body that is anything else is logged, without its content.
+pub(crate) fn parse<T: DeserializeOwned>(message: &SqsMessage, what: &str) -> Option<T> {
+    let body = message.body.as_deref().unwrap_or_default();
+    match serde_json::from_str(body) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let message_id = message.message_id.as_deref();
+            let (line, column) = (error.line(), error.column());
+            tracing::error!(message_id, line, column, "the message holds no {what}");
+            None
+        }
     }
 }
 
@@ -29,18 +45,19 @@ pub(crate) fn receive_count(message: &SqsMessage) -> u32 {
         .max(1)
 }
 
-/// Hides the message if it can be; otherwise it comes again when its queue says so.
-pub(crate) async fn hide(queue: &dyn HideMessage, message: &SqsMessage, secs: u32) {
+/// Has the message delivered again after so many seconds; where that fails, when its queue says so.
+pub(crate) async fn deliver_again(queue: &dyn ChangeVisibility, message: &SqsMessage, secs: u32) {
     let Some(receipt_handle) = &message.receipt_handle else {
         return;
     };
-    if let Err(error) = queue.hide(receipt_handle, secs).await {
-        lambda_runtime::tracing::warn!(%error, "the message keeps its visibility timeout");
+    if let Err(error) = queue.change_visibility(receipt_handle, secs).await {
+        let failed_request_id = error.request_id().map(ToString::to_string);
+        tracing::warn!(%error, failed_request_id, "the message keeps its visibility timeout");
     }
 }
 
-/// `first` doubled for each receive after the first, up to `most`.
-pub(crate) fn doubled(first: u32, receives: u32, most: u32) -> u32 {
+/// Exponential backoff: `first` doubled for each receive after the first, up to `most`.
+pub(crate) fn backoff(first: u32, receives: u32, most: u32) -> u32 {
     let factor = 1_u32
         .checked_shl(receives.saturating_sub(1))
         .unwrap_or(u32::MAX);
@@ -67,9 +84,9 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_their_limit() {
-        let waits: Vec<u32> = (1..=7).map(|receives| doubled(15, receives, 300)).collect();
+        let waits: Vec<u32> = (1..=7).map(|receives| backoff(15, receives, 300)).collect();
         assert_eq!(waits, [15, 30, 60, 120, 240, 300, 300]);
-        assert_eq!(doubled(15, u32::MAX, 300), 300);
-        assert_eq!(doubled(15, 0, 300), 15);
+        assert_eq!(backoff(15, u32::MAX, 300), 300);
+        assert_eq!(backoff(15, 0, 300), 15);
     }
 }

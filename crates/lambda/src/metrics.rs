@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use chrono::Utc;
+use event_recovery_pipeline::RequestId;
 use serde_json::{Map, Value, json};
 
 /// The namespace of all metrics.
@@ -41,6 +42,14 @@ impl LogLine {
     pub(crate) fn field(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.fields.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Adds the id of the request that failed, if there is one.
+    pub(crate) fn failed_request(self, request_id: Option<&RequestId>) -> Self {
+        match request_id {
+            Some(request_id) => self.field("failed_request_id", request_id.to_string()),
+            None => self,
+        }
     }
 
     /// Adds a metric.

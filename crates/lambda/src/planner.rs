@@ -1,21 +1,22 @@
 //! The planner as a function: takes a request or a schedule's event, and plans the run.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use event_recovery_pipeline::{
-    AuditCaller, CallAuditor, CheckedRequest, ExecutionId, Ledger, ListObjects, OrgId, PlanError,
-    Planned, Planner, PlannerAnswer, PlannerPayload, Records, RecoveryRequest, RequestError,
-    Resolution, RunPlaces, SendTasks, Unobserved, check_request, preview, scheduled_execution_id,
+    AuditCaller, CallAuditor, CheckedRequest, ExecutionId, Ledger, ListObjects, PlanError, Planned,
+    Planner, PlannerAnswer, PlannerError, PlannerErrorKind, PlannerPayload, PlannerReply, Records,
+    RecoveryRequest, RequestError, Resolution, RunOrigin, RunPlaces, SendTasks, Unobserved,
+    check_request, preview,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::clients::Clients;
 use crate::metrics::{LogLine, Unit};
-use crate::settings::{DestinationSettings, PlannerSettings, Settings, SettingsError};
+use crate::settings::{PlannerPlaces, PlannerSettings, Settings, SettingsError};
+use crate::time::{millis, time_left};
 
 /// Time kept back to answer and for the hour that is being queued, in seconds.
 const RESERVE: Duration = Duration::from_secs(60);
@@ -23,10 +24,7 @@ const RESERVE: Duration = Duration::from_secs(60);
 /// The planner.
 pub struct PlannerFunction {
     reaches: PlannerReach,
-    org_id: OrgId,
-    destination: DestinationSettings,
     settings: PlannerSettings,
-    stack: String,
 }
 
 /// What a planner reaches.
@@ -39,16 +37,6 @@ pub struct PlannerReach {
     pub queue: Arc<dyn SendTasks>,
     /// Whom to call to audit a run.
     pub auditor: Arc<dyn CallAuditor>,
-}
-
-/// What the planner answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum PlannerReply {
-    /// To a check.
-    Checked(Box<CheckedRequest>),
-    /// To a request, a dry run or a schedule.
-    Planned(Box<PlannerAnswer>),
 }
 
 /// What one event asks for.
@@ -64,28 +52,17 @@ impl PlannerFunction {
     /// # Errors
     ///
     /// Everything that is wrong with the settings.
-    pub async fn new(mut settings: Settings) -> Result<Self, SettingsError> {
-        let org_id = settings.org_id();
-        let source = settings.source(org_id.as_ref());
-        let destination = settings.destination();
-        let tasks = settings.required("TASK_QUEUE_URL");
-        let audits = settings.required("AUDIT_QUEUE_URL");
-        let planner = settings.planner();
-        let stack = settings.optional("STACK_NAME").unwrap_or_default();
-        let all = (|| Some((org_id?, source?, destination?, tasks?, audits?, planner?)))();
-        let (org_id, source, destination, tasks, audits, settings) = settings.checked(all)?;
+    pub async fn new(settings: Settings) -> Result<Self, SettingsError> {
+        let places = PlannerPlaces::read(settings)?;
         let clients = Clients::new().await;
         Ok(Self {
             reaches: PlannerReach {
-                source: Arc::new(clients.source(&source).await),
-                ledger: Arc::new(clients.destination(&destination)),
-                queue: Arc::new(clients.queue(tasks)),
-                auditor: Arc::new(clients.queue(audits)),
+                source: Arc::new(clients.source(&places.source).await),
+                ledger: Arc::new(clients.destination(&places.settings.destination)),
+                queue: Arc::new(clients.queue(places.task_queue_url)),
+                auditor: Arc::new(clients.queue(places.audit_queue_url)),
             },
-            org_id,
-            destination,
-            settings,
-            stack,
+            settings: places.settings,
         })
     }
 
@@ -95,19 +72,8 @@ impl PlannerFunction {
     ///
     /// Everything that is wrong with the settings.
     pub fn with(reaches: PlannerReach, mut settings: Settings) -> Result<Self, SettingsError> {
-        let org_id = settings.org_id();
-        let destination = settings.destination();
-        let planner = settings.planner();
-        let stack = settings.optional("STACK_NAME").unwrap_or_default();
-        let all = (|| Some((org_id?, destination?, planner?)))();
-        let (org_id, destination, settings) = settings.checked(all)?;
-        Ok(Self {
-            reaches,
-            org_id,
-            destination,
-            settings,
-            stack,
-        })
+        let settings = PlannerSettings::read(&mut settings)?;
+        Ok(Self { reaches, settings })
     }
 
     /// Plans what the event asks for, or only checks whether it would.
@@ -119,11 +85,7 @@ impl PlannerFunction {
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<PlannerReply, Diagnostic> {
         let began = Instant::now();
         let (mut payload, context) = event.into_parts();
-        let left = context
-            .deadline()
-            .duration_since(SystemTime::now())
-            .unwrap_or_default();
-        let until = began + left.saturating_sub(RESERVE);
+        let until = began + time_left(&context).saturating_sub(RESERVE);
         let now = Utc::now();
         let is_check = PlannerPayload::take_check(&mut payload).map_err(refused)?;
         let asked = self.read(&payload, &context.request_id, now)?;
@@ -132,7 +94,7 @@ impl PlannerFunction {
             return Ok(PlannerReply::Checked(Box::new(checked)));
         }
         let planned = self.plan(&asked, now, until).await;
-        self.log(&asked, planned.as_ref().ok(), began.elapsed());
+        self.log(&asked, planned.as_ref(), began.elapsed());
         let planned = planned.map_err(|error| not_planned(&asked.execution_id, &error))?;
         let answer = match asked.resolution.dry_run {
             true => PlannerAnswer::dry_run(planned.plan),
@@ -157,7 +119,7 @@ impl PlannerFunction {
                         Some("deploy it with the parameter `Schedule`, or send a recovery request"),
                     )
                 })?;
-                schedule.request(time, &self.org_id, self.settings.format)
+                schedule.request(time, &self.settings.org_id, self.settings.format)
             }
             None => {
                 let mut request =
@@ -171,11 +133,19 @@ impl PlannerFunction {
         let resolution = request
             .resolve(&self.settings.request_limits, &self.settings.tolerance, now)
             .map_err(refused)?;
-        resolution.check_org(&self.org_id).map_err(refused)?;
+        resolution
+            .check_org(&self.settings.org_id)
+            .map_err(refused)?;
         let execution_id = match &resolution.execution_id {
             Some(execution_id) => execution_id.clone(),
-            None => derive(&resolution, scheduled.is_some(), request_id)
-                .map_err(|error| refusal(&error.to_string(), None))?,
+            None => {
+                let origin = match scheduled {
+                    Some(_) => RunOrigin::Schedule,
+                    None => RunOrigin::Invocation { request_id },
+                };
+                ExecutionId::of_request(&resolution.request, origin)
+                    .map_err(|error| refusal(&error.to_string(), None))?
+            }
         };
         Ok(Asked {
             resolution,
@@ -232,24 +202,25 @@ impl PlannerFunction {
     }
 
     fn places(&self, execution_id: &ExecutionId) -> RunPlaces {
-        RunPlaces::of(execution_id, |key| self.destination.place(key))
+        RunPlaces::of(execution_id, &self.settings.destination.url())
     }
 
-    fn log(&self, asked: &Asked, planned: Option<&Planned>, took: Duration) {
+    fn log(&self, asked: &Asked, planned: Result<&Planned, &PlanError>, took: Duration) {
         let is_dry_run = asked.resolution.dry_run;
-        let mut line = LogLine::new(match (planned.is_some(), is_dry_run) {
+        let mut line = LogLine::new(match (planned.is_ok(), is_dry_run) {
             (false, _) => "not planned",
             (true, true) => "dry run",
             (true, false) => "planned",
         })
         .field("execution_id", asked.execution_id.as_str())
         .field("scheduled", asked.is_scheduled)
-        .metric(
-            "PlanDurationMillis",
-            Unit::Milliseconds,
-            u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        );
-        if let Some(planned) = planned.filter(|_| !is_dry_run) {
+        .metric("PlanDurationMillis", Unit::Milliseconds, millis(took));
+        if let Err(error) = planned {
+            line = line
+                .field("error", error.to_string())
+                .failed_request(error.request_id());
+        }
+        if let Some(planned) = planned.ok().filter(|_| !is_dry_run) {
             let plan = &planned.plan;
             line = line
                 .field("hours", plan.hours)
@@ -261,7 +232,7 @@ impl PlannerFunction {
                 line = line.metric("ScheduledRunsPlanned", Unit::Count, 1);
             }
         }
-        line.write(&self.stack);
+        line.write(&self.settings.stack);
     }
 }
 
@@ -286,47 +257,25 @@ fn scheduled_time(payload: &Value) -> Result<Option<DateTime<Utc>>, Diagnostic> 
     }
 }
 
-/// Without an id of the caller's: the same for every retry of one invocation or of one schedule.
-fn derive(
-    resolution: &Resolution,
-    is_scheduled: bool,
-    request_id: &str,
-) -> serde_json::Result<ExecutionId> {
-    let request = &resolution.request;
-    if is_scheduled {
-        return scheduled_execution_id(request);
-    }
-    let mut identity = serde_json::to_vec(request)?;
-    identity.extend_from_slice(request_id.as_bytes());
-    Ok(ExecutionId::derive(request.start, request.end, &identity))
-}
-
 fn not_planned(execution_id: &ExecutionId, error: &PlanError) -> Diagnostic {
     let message = format!("{error} (execution id `{execution_id}`)");
-    Diagnostic {
-        error_type: match error {
-            PlanError::OutOfTime { .. } => "OutOfTime",
-            _ => "NotPlanned",
-        }
-        .to_owned(),
-        error_message: with_hint(&message, error.hint().as_deref()),
-    }
+    let kind = PlannerErrorKind::from(error);
+    diagnostic(PlannerError::new(kind, &message, error.hint().as_deref()))
 }
 
 fn refused(error: RequestError) -> Diagnostic {
-    refusal(&error.to_string(), error.hint())
+    refusal(&error.to_string(), error.hint().as_deref())
 }
 
 fn refusal(problem: &str, hint: Option<&str>) -> Diagnostic {
-    Diagnostic {
-        error_type: "RefusedRequest".to_owned(),
-        error_message: with_hint(problem, hint),
-    }
+    let kind = PlannerErrorKind::RefusedRequest;
+    diagnostic(PlannerError::new(kind, problem, hint))
 }
 
-fn with_hint(problem: &str, hint: Option<&str>) -> String {
-    match hint {
-        Some(hint) => format!("{problem}; hint: {hint}"),
-        None => problem.to_owned(),
+/// The error as the runtime answers it, with the same JSON.
+fn diagnostic(error: PlannerError) -> Diagnostic {
+    Diagnostic {
+        error_type: error.error_type.as_str().to_owned(),
+        error_message: error.error_message.unwrap_or_default(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use chrono::Utc;
@@ -16,9 +16,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::clients::Clients;
-use crate::messages::{HideMessage, doubled, failures, hide, receive_count};
+use crate::messages::{ChangeVisibility, backoff, deliver_again, failures, parse, receive_count};
 use crate::metrics::{LogLine, Unit};
-use crate::settings::{Settings, SettingsError};
+use crate::settings::{Settings, SettingsError, WorkerSettings};
+use crate::time::{millis, time_left};
 
 /// What one task may take of the function's memory: what `docs/limits.md` states for Parquet. Most take
 /// half of it; events of many megabytes on many days take all (`tests/memory.rs`).
@@ -31,14 +32,14 @@ const TASK_TIME_LEAST: Duration = Duration::from_secs(60);
 /// A task received more often than this is tried alone, after all others of its batch, since it may be
 /// what kills its workers.
 const ALONE_AFTER_RECEIVES: u32 = 3;
-/// How long a task waits after its first passing failure, in seconds; doubled for each further one.
+/// The backoff after a task's first transient error, in seconds; doubled for each further one.
 const RETRY_SECS: u32 = 30;
 const RETRY_SECS_MAX: u32 = 900;
 
 /// The worker.
 pub struct WorkerFunction {
     worker: Arc<Worker>,
-    messages: Arc<dyn HideMessage>,
+    messages: Arc<dyn ChangeVisibility>,
     deliveries_max: u32,
     concurrency: usize,
     stack: String,
@@ -57,45 +58,32 @@ impl WorkerFunction {
     /// # Errors
     ///
     /// Everything that is wrong with the settings.
-    pub async fn new(mut settings: Settings) -> Result<Self, SettingsError> {
-        let org_id = settings.org_id();
-        let source = settings.source(org_id.as_ref());
-        let destination = settings.destination();
-        let tasks = settings.required("TASK_QUEUE_URL");
-        let audits = settings.required("AUDIT_QUEUE_URL");
-        let deliveries_max = settings.number_u32("TASK_DELIVERIES_MAX", 10, (1, 1000));
-        let memory = settings.number_u32("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 1769, (128, 10_240));
-        let stack = settings.optional("STACK_NAME").unwrap_or_default();
-        let all = (|| {
-            let numbers = (deliveries_max?, memory?);
-            Some((org_id?, source?, destination?, tasks?, audits?, numbers))
-        })();
-        let (org_id, source, destination, tasks, audits, numbers) = settings.checked(all)?;
-        let (deliveries_max, memory_mb) = numbers;
+    pub async fn new(settings: Settings) -> Result<Self, SettingsError> {
+        let settings = WorkerSettings::read(settings)?;
         let clients = Clients::new().await;
-        let audits: Arc<dyn CallAuditor> = Arc::new(clients.queue(audits));
+        let audits: Arc<dyn CallAuditor> = Arc::new(clients.queue(settings.audit_queue_url));
         let worker = Worker {
-            source: Arc::new(clients.source(&source).await),
-            destination: Arc::new(clients.destination(&destination)),
-            org_id,
+            source: Arc::new(clients.source(&settings.source).await),
+            destination: Arc::new(clients.destination(&settings.destination)),
+            org_id: settings.org_id,
             auditor: Some(audits),
             limits: TransformLimits::default(),
             observer: Arc::new(Unobserved),
         };
-        let messages = Arc::new(clients.queue(tasks));
+        let messages = Arc::new(clients.queue(settings.task_queue_url));
         Ok(Self::with(
             worker,
             messages,
-            deliveries_max,
-            memory_mb,
-            stack,
+            settings.deliveries_max,
+            settings.memory_mb,
+            settings.stack,
         ))
     }
 
     /// A function around this worker, with so much memory.
     pub fn with(
         worker: Worker,
-        messages: Arc<dyn HideMessage>,
+        messages: Arc<dyn ChangeVisibility>,
         deliveries_max: u32,
         memory_mb: u32,
         stack: String,
@@ -118,10 +106,7 @@ impl WorkerFunction {
     /// None: what fails is named in the answer.
     pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
         let (event, context) = event.into_parts();
-        let left = context
-            .deadline()
-            .duration_since(SystemTime::now())
-            .unwrap_or_default();
+        let left = time_left(&context);
         let deadline = Instant::now() + left;
         let reserve = TASK_TIME_LEAST.min(left / 5);
         let mut failed: BTreeSet<String> = event
@@ -156,7 +141,8 @@ impl WorkerFunction {
         }
         if let Err(error) = self.worker.announce(&received.task, delivery).await {
             let key = received.task.key.as_str();
-            tracing::warn!(%error, key, "the last attempt could not be announced");
+            let failed_request_id = error.request_id().map(ToString::to_string);
+            tracing::warn!(%error, key, failed_request_id, "the last attempt could not be announced");
         }
     }
 
@@ -199,7 +185,7 @@ impl WorkerFunction {
                 Ok((received, None)) => {
                     let key = received.task.key.as_str();
                     tracing::warn!(key, "not begun, since the function's time is nearly up");
-                    hide(&*self.messages, &received.message, 0).await;
+                    deliver_again(&*self.messages, &received.message, 0).await;
                 }
                 // Its message stays among the failed.
                 Err(error) => tracing::error!(%error, "a task died"),
@@ -220,17 +206,18 @@ impl WorkerFunction {
 
     async fn retry_later(&self, received: &Received, error: &WorkError, took: Duration) {
         let receives = receive_count(&received.message);
-        let wait_secs = doubled(RETRY_SECS, receives, RETRY_SECS_MAX);
-        LogLine::new("task not done, it comes again")
+        let wait_secs = backoff(RETRY_SECS, receives, RETRY_SECS_MAX);
+        LogLine::new("task not done, it is delivered again")
             .field("execution_id", received.task.execution_id.as_str())
             .field("key", received.task.key.as_str())
             .field("receives", receives)
             .field("error", error.to_string())
+            .failed_request(error.request_id())
             .field("wait_secs", wait_secs)
             .metric("TaskRetries", Unit::Count, 1)
             .metric("TaskDurationMillis", Unit::Milliseconds, millis(took))
             .write(&self.stack);
-        hide(&*self.messages, &received.message, wait_secs).await;
+        deliver_again(&*self.messages, &received.message, wait_secs).await;
     }
 
     fn log_receipt(&self, received: &Received, receipt: &Receipt, took: Duration) {
@@ -284,29 +271,18 @@ fn put_in_turns(tasks: &mut [Received]) {
     }
 }
 
-fn millis(took: Duration) -> u64 {
-    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// The messages that hold a task. The others stay in the queue, and end as dead letters.
 fn read(messages: Vec<SqsMessage>) -> Vec<Received> {
     messages
         .into_iter()
         .filter_map(|message| {
             let message_id = message.message_id.clone()?;
-            let body = message.body.as_deref().unwrap_or_default();
-            match serde_json::from_str::<Task>(body) {
-                Ok(task) => Some(Received {
-                    message,
-                    message_id,
-                    task,
-                }),
-                Err(error) => {
-                    let (line, column) = (error.line(), error.column());
-                    tracing::error!(message_id, line, column, "the message holds no task");
-                    None
-                }
-            }
+            let task = parse::<Task>(&message, "task")?;
+            Some(Received {
+                message,
+                message_id,
+                task,
+            })
         })
         .collect()
 }

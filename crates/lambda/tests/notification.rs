@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use aws_lambda_events::sqs::SqsEvent;
 use chrono::Utc;
 use event_recovery_aws::TopicError;
-use event_recovery_lambda::{AuditorFunction, HideMessage, Notify, Settings};
+use event_recovery_lambda::{AuditorFunction, ChangeVisibility, Notify, Settings};
 use event_recovery_pipeline::{AuditRecord, CLAIM_SECS, QueueError};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::json;
@@ -46,10 +46,7 @@ impl Notify for People {
                 self.notified.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
-            Network::Refuses => Err(TopicError {
-                topic: "topic".to_owned(),
-                problem: "connection refused".to_owned(),
-            }),
+            Network::Refuses => Err(TopicError::new("topic", "connection refused")),
             Network::NeverAnswers => pending().await,
         }
     }
@@ -58,8 +55,8 @@ impl Notify for People {
 struct Visible;
 
 #[async_trait]
-impl HideMessage for Visible {
-    async fn hide(&self, _: &str, _: u32) -> Result<(), QueueError> {
+impl ChangeVisibility for Visible {
+    async fn change_visibility(&self, _: &str, _: u32) -> Result<(), QueueError> {
         Ok(())
     }
 }

@@ -17,10 +17,10 @@ use async_trait::async_trait;
 use aws_lambda_events::sqs::SqsEvent;
 use event_recovery_aws::TopicError;
 use event_recovery_lambda::{
-    AuditorFunction, HideMessage, Notify, PlannerFunction, PlannerReach, PlannerReply, Settings,
+    AuditorFunction, ChangeVisibility, Notify, PlannerFunction, PlannerReach, Settings,
 };
 use event_recovery_pipeline::{
-    AuditCall, CallAuditor, CheckedRequest, PlannerAnswer, QueueError, Refusal,
+    AuditCall, CallAuditor, CheckedRequest, PlannerAnswer, PlannerReply, QueueError, Refusal,
 };
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
@@ -223,8 +223,8 @@ impl Notify for People {
 struct Visible;
 
 #[async_trait]
-impl HideMessage for Visible {
-    async fn hide(&self, _: &str, _: u32) -> Result<(), QueueError> {
+impl ChangeVisibility for Visible {
+    async fn change_visibility(&self, _: &str, _: u32) -> Result<(), QueueError> {
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_lambda_events::sqs::SqsEvent;
-use event_recovery_lambda::{HideMessage, WorkerFunction};
+use event_recovery_lambda::{ChangeVisibility, WorkerFunction};
 use event_recovery_pipeline::{QueueError, State, Worker};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
@@ -27,8 +27,8 @@ use support::{Sandbox, event, id, object_key, request};
 struct Hidden(Mutex<Vec<(String, u32)>>);
 
 #[async_trait]
-impl HideMessage for Hidden {
-    async fn hide(&self, receipt_handle: &str, secs: u32) -> Result<(), QueueError> {
+impl ChangeVisibility for Hidden {
+    async fn change_visibility(&self, receipt_handle: &str, secs: u32) -> Result<(), QueueError> {
         self.0
             .lock()
             .unwrap()
@@ -85,7 +85,7 @@ impl Case {
             source: Arc::new(source),
             ..self.sandbox.worker()
         };
-        let hidden: Arc<dyn HideMessage> = self.hidden.clone();
+        let hidden: Arc<dyn ChangeVisibility> = self.hidden.clone();
         let function = WorkerFunction::with(worker, hidden, 10, 1769, "stack".to_owned());
         let event: SqsEvent = serde_json::from_value(json!({"Records": messages})).unwrap();
         let deadline = SystemTime::now() + Duration::from_secs(secs);

@@ -58,6 +58,7 @@
 
 mod audit;
 mod backup;
+mod contract;
 mod ledger;
 mod plan;
 mod queue;
@@ -77,6 +78,11 @@ pub use backup::object_time::ObjectTime;
 pub use backup::org_id::{OrgId, OrgIdError};
 pub use backup::source_key::{SourceKey, SourceKeyError, TaskId};
 pub use backup::unexpected::Unexpected;
+pub use contract::notification::{AuditedRun, NotAuditedRun, Notification, RefusedRun};
+pub use contract::planner::{
+    CheckedRequest, PlannerAnswer, PlannerPayload, PlannerReply, RunPlaces,
+};
+pub use contract::planner_error::{PlannerError, PlannerErrorKind};
 pub use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
 pub use ledger::audit_record::{AuditRecord, audit_record};
 pub use ledger::hour::{HourHead, HourTasks};
@@ -92,7 +98,6 @@ pub use ledger::{
     LEDGER_VERSION, Ledger, LedgerError, RequestRecord, SOFTWARE, Sealed, Versioned, read_record,
     read_sealed, to_json,
 };
-pub use plan::answer::{CheckedRequest, PlannerAnswer, PlannerPayload, RunPlaces};
 pub use plan::call::Planned;
 pub use plan::error::PlanError;
 pub use plan::limits::PlanLimits;
@@ -102,24 +107,23 @@ pub use queue::in_process::InProcessQueue;
 pub use queue::task::{TASK_VERSION, Task};
 pub use queue::{ATTEMPT_SECS_MAX, QueueError, SendTasks};
 pub use request::error::RequestError;
-pub use request::execution_id::{EXECUTION_ID_BYTES_MAX, ExecutionId, ExecutionIdError};
+pub use request::execution_id::{EXECUTION_ID_BYTES_MAX, ExecutionId, ExecutionIdError, RunOrigin};
 pub use request::output::{Compression, Format};
 pub use request::resolved::{Filters, ResolvedRequest, WindowParameters};
-pub use request::schedule::{
-    SCHEDULE_INTERVALS_HOURS, Schedule, ScheduleError, scheduled_execution_id,
-};
+pub use request::schedule::{SCHEDULE_INTERVALS_HOURS, Schedule, ScheduleError};
 pub use request::window::{
     LAG_DEFAULT_SECS, LEAD_DEFAULT_SECS, TOLERANCE_SECS_MAX, Tolerance, Window, WindowError,
     WindowKind,
 };
 pub use request::{REQUEST_BYTES_MAX, RecoveryRequest, RequestLimits, Resolution};
 pub use run::{Ended, Run, RunError};
+pub use storage::folder_lock::{FolderLock, FolderLockError};
 pub use storage::listing::{count_objects, list_all, list_entries};
 pub use storage::local_folder::LocalFolder;
 pub use storage::{
-    CreateObject, Destination, LevelPage, ListObjects, ListPage, ListedObject, OpenObject,
-    Precondition, Problem, Record, Records, Source, StagedObject, StorageError, UnreadableEntry,
-    Written,
+    Circumstances, CreateObject, Destination, LevelPage, ListObjects, ListPage, ListedObject,
+    OpenObject, Precondition, Problem, Record, Records, RequestId, Source, StagedObject,
+    StorageError, StorageOperation, UnreadableEntry, Written,
 };
 pub use work::day_files::OPEN_DATES_MAX;
 pub use work::job::{DATES_MAX, TransformLimits};

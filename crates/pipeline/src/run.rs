@@ -21,7 +21,7 @@ use crate::queue::in_process::InProcessQueue;
 use crate::queue::task::Task;
 use crate::request::execution_id::ExecutionId;
 use crate::request::resolved::ResolvedRequest;
-use crate::storage::{Destination, Source};
+use crate::storage::{Destination, RequestId, Source};
 use crate::work::job::TransformLimits;
 use crate::work::{Delivery, WorkError, Worker};
 
@@ -74,6 +74,26 @@ pub enum RunError {
     /// The auditor failed, so there is no new report.
     #[error(transparent)]
     Audit(#[from] AuditError),
+}
+
+impl RunError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Plan(error) => error.hint(),
+            Self::Work(error) => error.hint(),
+            Self::Audit(error) => error.hint(),
+        }
+    }
+
+    /// The id of the request that failed, if it was one to a service that answered.
+    pub fn request_id(&self) -> Option<&RequestId> {
+        match self {
+            Self::Plan(error) => error.request_id(),
+            Self::Work(error) => error.request_id(),
+            Self::Audit(error) => error.request_id(),
+        }
+    }
 }
 
 impl Run {

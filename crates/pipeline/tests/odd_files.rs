@@ -117,7 +117,7 @@ fn assert_irregular(name: &str, error: Option<StorageError>, what: &str) {
     let error = error.unwrap_or_else(|| panic!("{name} was opened"));
     let expected = format!("not a regular file (it is {what})");
     assert_eq!(error.problem, Problem::Permanent(expected), "{name}");
-    assert!(error.hint.is_some(), "{name}");
+    assert!(error.hint().is_some(), "{name}");
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn a_name_that_is_not_utf_8_is_named_and_the_rest_is_listed() {
     // Whoever has no place for it is told, instead of being given half a listing.
     let error = list_all(&*source, HOUR).await.unwrap_err();
     assert!(error.to_string().contains(r"a\xFF"), "{error}");
-    assert!(error.hint.is_some());
+    assert!(error.hint().is_some());
 }
 
 #[cfg(target_os = "linux")]

@@ -218,7 +218,7 @@ async fn more_objects_than_the_limit_are_refused_with_where_to_split() {
             error
                 .hint()
                 .unwrap()
-                .contains("`--end 2024-04-01T01:00:00Z`")
+                .contains("ends at `2024-04-01T01:00:00Z`")
         );
     }
     assert_eq!(sandbox.read("_recovery/run/plan.json"), None);

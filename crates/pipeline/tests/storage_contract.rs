@@ -44,7 +44,7 @@ async fn a_file_changed_in_place_while_it_is_read_is_an_error() {
     let error = reader.read_to_end(&mut content).unwrap_err();
     let error: StorageError = error.downcast().unwrap();
     assert_eq!(error.problem, Problem::Changed);
-    assert!(error.hint.is_some());
+    assert!(error.hint().is_some());
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use event_recovery_pipeline::{
-    Format, Precondition, Problem, Record, RequestLimits, StorageError, Tolerance, Written,
+    Circumstances, Format, PlannerErrorKind, Precondition, Problem, Record, RequestLimits,
+    StorageError, StorageOperation, Tolerance, Written,
 };
 use serde_json::{Value, json};
 
@@ -124,6 +125,7 @@ impl ReachPlanner for World {
         let unanswered = InvocationError::Unanswered {
             function: "planner".to_owned(),
             problem: "it took too long".to_owned(),
+            circumstances: Circumstances::default(),
         };
         Err(self
             .state
@@ -168,12 +170,7 @@ impl Records for World {
             }
         }
         if let Some(problem) = state.failing.clone() {
-            return Err(StorageError {
-                operation: "read",
-                key: key.to_owned(),
-                problem,
-                hint: None,
-            });
+            return Err(StorageError::new(StorageOperation::Read, key, problem));
         }
         Ok(state.records.get(key).map(|record| Record {
             bytes: record.to_string().into_bytes(),
@@ -251,6 +248,7 @@ fn unanswered() -> Result<(), InvocationError> {
     Err(InvocationError::Unanswered {
         function: "planner".to_owned(),
         problem: "it took too long".to_owned(),
+        circumstances: Circumstances::default(),
     })
 }
 
@@ -382,7 +380,7 @@ async fn a_planner_that_is_not_heard_of_is_given_up() {
 async fn a_planner_that_would_refuse_by_now_says_so() {
     let world = World::new([(Ok(()), vec![])]);
     world.state.lock().unwrap().checks = vec![InvocationError::Function {
-        kind: "RefusedRequest".to_owned(),
+        kind: PlannerErrorKind::RefusedRequest,
         message: "`org_id` is not served".to_owned(),
     }];
     let error = world.follow().await.unwrap_err();

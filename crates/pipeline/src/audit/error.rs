@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::ledger::LedgerError;
 use crate::ledger::planning_record::Refusal;
 use crate::request::execution_id::ExecutionId;
-use crate::storage::StorageError;
+use crate::storage::{RequestId, StorageError};
 
 /// Why there is no report.
 #[derive(Debug, Error)]
@@ -38,7 +38,25 @@ impl AuditError {
             }
             Self::Refused { refusal, .. } => refusal.hint.clone(),
             Self::Ledger(error) => error.hint(),
-            Self::Storage(error) => error.hint.clone(),
+            Self::Storage(error) => error.hint(),
+        }
+    }
+
+    /// The id of the request that failed, if it was one to a service that answered.
+    pub fn request_id(&self) -> Option<&RequestId> {
+        match self {
+            Self::Ledger(error) => error.request_id(),
+            Self::Storage(error) => error.request_id(),
+            Self::UnknownRun(_) | Self::Refused { .. } => None,
+        }
+    }
+
+    /// Whether the same audit again can help, although nobody has changed anything.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Ledger(error) => error.is_transient(),
+            Self::Storage(error) => error.is_transient(),
+            Self::UnknownRun(_) | Self::Refused { .. } => false,
         }
     }
 }

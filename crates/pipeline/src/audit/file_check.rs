@@ -8,7 +8,7 @@ use event_recovery_format::{OutputFormat, count_rows};
 use serde::Deserialize;
 
 use crate::storage::checksum::Checksum;
-use crate::storage::{ListedObject, OpenObject, Problem, StorageError};
+use crate::storage::{ListedObject, OpenObject, Problem, StorageError, StorageOperation};
 
 /// What a receipt says of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,11 +51,12 @@ pub(crate) async fn check_content(
     };
     let is_rejected = expected.rejected.is_some();
     let reading = tokio::task::spawn_blocking(move || read_content(reader, format, is_rejected));
-    let failed = |detail: String| StorageError {
-        operation: "read",
-        key: file.key.clone(),
-        problem: Problem::Permanent(detail),
-        hint: None,
+    let failed = |detail: String| {
+        StorageError::new(
+            StorageOperation::Read,
+            &file.key,
+            Problem::Permanent(detail),
+        )
     };
     let content = match reading.await {
         Ok(Ok(content)) => content,

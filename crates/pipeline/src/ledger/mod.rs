@@ -19,7 +19,7 @@ use crate::backup::source_key::TaskId;
 use crate::ledger::seal::Seal;
 use crate::request::execution_id::ExecutionId;
 use crate::request::resolved::ResolvedRequest;
-use crate::storage::{Record, Records, StorageError};
+use crate::storage::{Record, Records, RequestId, StorageError};
 
 /// The version of every record of the ledger that this software writes, and the newest it reads.
 /// Since version 2 records are sealed by a digest.
@@ -148,7 +148,7 @@ pub struct RequestRecord {
 }
 
 /// A record of the ledger could not be read or written.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum LedgerError {
     /// The storage failed.
     #[error(transparent)]
@@ -177,13 +177,26 @@ impl LedgerError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Storage(error) => error.hint.clone(),
+            Self::Storage(error) => error.hint(),
             Self::Invalid { .. } => Some(
                 "restore the record from a version that the destination keeps, or start a new run"
                     .to_owned(),
             ),
             Self::Newer { .. } => Some("use the version of this software that wrote it".to_owned()),
         }
+    }
+
+    /// The id of the request that failed, if the ledger is with a service and it answered.
+    pub fn request_id(&self) -> Option<&RequestId> {
+        match self {
+            Self::Storage(error) => error.request_id(),
+            Self::Invalid { .. } | Self::Newer { .. } => None,
+        }
+    }
+
+    /// Whether trying again can help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Storage(error) if error.is_transient())
     }
 }
 

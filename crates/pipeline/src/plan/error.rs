@@ -8,7 +8,7 @@ use crate::backup::source_key::SourceKeyError;
 use crate::ledger::LedgerError;
 use crate::queue::QueueError;
 use crate::request::execution_id::ExecutionId;
-use crate::storage::StorageError;
+use crate::storage::{RequestId, StorageError};
 
 /// Why there is no plan.
 #[derive(Debug, Error)]
@@ -58,13 +58,9 @@ impl PlanError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::OutOfTime { .. } | Self::Queue(_) => true,
-            Self::Storage(error) | Self::Ledger(LedgerError::Storage(error)) => {
-                error.is_transient()
-            }
-            Self::OtherRequest { .. }
-            | Self::TooManyObjects { .. }
-            | Self::Key(_)
-            | Self::Ledger(_) => false,
+            Self::Storage(error) => error.is_transient(),
+            Self::Ledger(error) => error.is_transient(),
+            Self::OtherRequest { .. } | Self::TooManyObjects { .. } | Self::Key(_) => false,
         }
     }
 
@@ -77,16 +73,30 @@ impl PlanError {
             Self::TooManyObjects { hour, .. } => {
                 let split = hour.start().to_rfc3339_opts(SecondsFormat::Secs, true);
                 Some(format!(
-                    "split the range: once with `--end {split}` (`\"end\": \"{split}\"`), once with \
-                     `--start {split}`, both with instants and further execution ids"
+                    "split the range into two requests that adjoin: one that ends at `{split}` and one that \
+                     starts there, both with instants, each with an execution id of its own"
                 ))
             }
             Self::OutOfTime { execution_id, .. } => Some(format!(
                 "repeat the request with `execution_id` `{execution_id}`: it goes on with the rest"
             )),
-            Self::Storage(error) => error.hint.clone(),
+            Self::Storage(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
-            Self::Key(_) | Self::Queue(_) => None,
+            Self::Queue(error) => error.hint(),
+            Self::Key(_) => None,
+        }
+    }
+
+    /// The id of the request that failed, if it was one to a service that answered.
+    pub fn request_id(&self) -> Option<&RequestId> {
+        match self {
+            Self::Storage(error) => error.request_id(),
+            Self::Ledger(error) => error.request_id(),
+            Self::Queue(error) => error.request_id(),
+            Self::OtherRequest { .. }
+            | Self::TooManyObjects { .. }
+            | Self::OutOfTime { .. }
+            | Self::Key(_) => None,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The planner: enumerates the hour prefixes of a range and queues one task per backup object.
 
-pub(crate) mod answer;
 pub(crate) mod call;
 pub(crate) mod error;
 pub(crate) mod limits;

@@ -79,10 +79,7 @@ impl InProcessQueue {
 impl SendTasks for InProcessQueue {
     async fn send(&self, tasks: Vec<Task>) -> Result<(), QueueError> {
         let count = tasks.len();
-        let closed = || QueueError {
-            tasks: count,
-            problem: "the run was stopped".to_owned(),
-        };
+        let closed = || QueueError::new(count, "the run was stopped");
         for task in tasks {
             let permit = self.room.acquire().await.map_err(|_| closed())?;
             permit.forget();

@@ -3,10 +3,13 @@
 pub(crate) mod in_process;
 pub(crate) mod task;
 
+use std::error::Error;
+use std::fmt;
+
 use async_trait::async_trait;
-use thiserror::Error;
 
 use crate::queue::task::Task;
+use crate::storage::{Circumstances, RequestId};
 
 /// How long a receiver may have one delivery to itself, in seconds: AWS Lambda's longest run. After that
 /// it has died, and what it claimed is free for others.
@@ -23,11 +26,52 @@ pub trait SendTasks: Send + Sync {
 }
 
 /// Tasks could not be queued.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("could not queue {tasks} tasks: {problem}")]
+#[derive(Debug, Clone)]
 pub struct QueueError {
     /// How many.
     pub tasks: usize,
-    /// Why.
+    /// Why, in the queue's words, and which queue.
     pub problem: String,
+    circumstances: Circumstances,
+}
+
+impl QueueError {
+    /// So many tasks could not be queued.
+    pub fn new(tasks: usize, problem: impl Into<String>) -> Self {
+        Self {
+            tasks,
+            problem: problem.into(),
+            circumstances: Circumstances::default(),
+        }
+    }
+
+    /// Replaces all that is known besides the text.
+    #[must_use]
+    pub fn under(mut self, circumstances: Circumstances) -> Self {
+        self.circumstances = circumstances;
+        self
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        self.circumstances.hint.clone()
+    }
+
+    /// The id of the request that failed, if the queue is a service and it answered.
+    pub fn request_id(&self) -> Option<&RequestId> {
+        self.circumstances.request_id.as_ref()
+    }
+}
+
+impl fmt::Display for QueueError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tasks, problem, .. } = self;
+        write!(formatter, "could not queue {tasks} tasks: {problem}")
+    }
+}
+
+impl Error for QueueError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.circumstances.source()
+    }
 }

@@ -46,8 +46,8 @@ impl RequestError {
     }
 
     /// What may help, to be shown on a line of its own.
-    pub fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
+    pub fn hint(&self) -> Option<String> {
+        self.hint.clone()
     }
 }
 

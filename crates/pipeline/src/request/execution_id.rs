@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::backup::org_id::excerpt;
+use crate::request::resolved::ResolvedRequest;
 
 /// The longest execution id in bytes: it names folders, and object keys end at 1,024.
 pub const EXECUTION_ID_BYTES_MAX: usize = 64;
@@ -26,6 +27,26 @@ const DERIVED_DIGEST_BYTES: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ExecutionId(String);
+
+/// What asks for a run whose request names no execution id. The same request from the same origin is the same
+/// run: invoking twice has the effect of once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunOrigin<'a> {
+    /// A schedule. Its window alone decides, so a schedule that fires twice makes one run.
+    Schedule,
+    /// An invocation of the planner, which Lambda retries with the same id.
+    Invocation {
+        /// Lambda's request id.
+        request_id: &'a str,
+    },
+    /// A process of the command line, each of which makes a run of its own.
+    Process {
+        /// When it began, in nanoseconds since 1970.
+        began_nanos: u128,
+        /// The operating system's id of it.
+        process_id: u32,
+    },
+}
 
 /// An invalid execution id.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -55,13 +76,40 @@ impl ExecutionId {
         }
     }
 
-    /// Derives the id of a run over `[start, end)`, for example
+    /// The id of the run that `request` makes when it names none, for example
     /// `20240401T000000Z-20240404T000000Z-1f3a9c2e`.
     ///
-    /// `identity` is what tells this run from others: the request's JSON and the id of the invocation
-    /// or its scheduled time. The same input gives the same id, so that a retried invocation resumes
-    /// its own run. The hex digits are the first 32 bits of the SHA-256 of `identity` alone.
-    pub fn derive(start: DateTime<Utc>, end: DateTime<Utc>, identity: &[u8]) -> Self {
+    /// # Errors
+    ///
+    /// A request that JSON can't express; no resolved request is one.
+    pub fn of_request(
+        request: &ResolvedRequest,
+        origin: RunOrigin<'_>,
+    ) -> serde_json::Result<Self> {
+        let mut identity = Vec::new();
+        if origin == RunOrigin::Schedule {
+            identity.extend_from_slice(b"schedule ");
+        }
+        serde_json::to_writer(&mut identity, request)?;
+        match origin {
+            RunOrigin::Schedule => {}
+            RunOrigin::Invocation { request_id } => {
+                identity.extend_from_slice(request_id.as_bytes());
+            }
+            RunOrigin::Process {
+                began_nanos,
+                process_id,
+            } => {
+                identity.extend_from_slice(&began_nanos.to_le_bytes());
+                identity.extend_from_slice(&process_id.to_le_bytes());
+            }
+        }
+        Ok(Self::derive(request.start, request.end, &identity))
+    }
+
+    /// The id of a run over `[start, end)`. The hex digits are the first 32 bits of the SHA-256 of `identity`
+    /// alone.
+    fn derive(start: DateTime<Utc>, end: DateTime<Utc>, identity: &[u8]) -> Self {
         let digest = Sha256::digest(identity);
         let mut id = format!("{}-{}-", basic_form(start), basic_form(end));
         for byte in digest.iter().take(DERIVED_DIGEST_BYTES) {
@@ -158,6 +206,35 @@ mod tests {
         assert_eq!(id.as_str(), "20240401T000000Z-20240404T000000Z-ba7816bf");
         assert_eq!(id, ExecutionId::derive(start, end, b"abc"));
         assert_ne!(id, ExecutionId::derive(start, end, b"abd"));
+    }
+
+    #[test]
+    fn the_origin_decides_whether_the_same_request_is_the_same_run() {
+        let json = r#"{"org_id":"tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be","start":"2024-04-01T00:00:00Z","end":"2024-04-04T00:00:00Z","window":{"kind":"arrival","lead_secs":900,"lag_secs":3600},"format":"parquet","compression":"zstd","domains":[],"event_types":[]}"#;
+        let request: ResolvedRequest = serde_json::from_str(json).unwrap();
+        let process = RunOrigin::Process {
+            began_nanos: 1,
+            process_id: 2,
+        };
+        let rows: [(RunOrigin<'_>, &[&[u8]]); 3] = [
+            (RunOrigin::Schedule, &[b"schedule ", json.as_bytes()]),
+            (
+                RunOrigin::Invocation { request_id: "id" },
+                &[json.as_bytes(), b"id"],
+            ),
+            (
+                process,
+                &[json.as_bytes(), &1_u128.to_le_bytes(), &2_u32.to_le_bytes()],
+            ),
+        ];
+        let ids = rows.map(|(origin, identity)| {
+            let id = ExecutionId::of_request(&request, origin).unwrap();
+            let identity = identity.concat();
+            let derived = ExecutionId::derive(request.start, request.end, &identity);
+            assert_eq!(id, derived, "{origin:?}");
+            id
+        });
+        assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
     }
 
     #[test]

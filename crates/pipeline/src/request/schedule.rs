@@ -5,9 +5,7 @@ use thiserror::Error;
 
 use crate::backup::org_id::OrgId;
 use crate::request::RecoveryRequest;
-use crate::request::execution_id::ExecutionId;
 use crate::request::output::Format;
-use crate::request::resolved::ResolvedRequest;
 use crate::request::window::{Tolerance, WindowKind};
 
 /// The intervals that divide a day, in hours.
@@ -98,14 +96,6 @@ impl Schedule {
             ..RecoveryRequest::default()
         }
     }
-}
-
-/// The id of a scheduled run. It depends on the request alone, so that a schedule that fires twice starts
-/// one run.
-pub fn scheduled_execution_id(request: &ResolvedRequest) -> serde_json::Result<ExecutionId> {
-    let mut identity = b"schedule ".to_vec();
-    serde_json::to_writer(&mut identity, request)?;
-    Ok(ExecutionId::derive(request.start, request.end, &identity))
 }
 
 #[cfg(test)]

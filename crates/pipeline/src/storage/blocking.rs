@@ -7,14 +7,14 @@ use std::sync::mpsc::{self, Receiver};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-use crate::storage::{Problem, StorageError};
+use crate::storage::{Problem, StorageError, StorageOperation};
 
 /// Calls `work` on a thread that may block, or on this one outside of a tokio runtime.
 ///
 /// Whoever drops the future waits until `work` has returned, or is sure never to begin: no write goes on
 /// after its caller has given up, and perhaps given the run's lock to another process.
 pub(crate) async fn unblock<T: Send + 'static>(
-    operation: &'static str,
+    operation: StorageOperation,
     key: &str,
     work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, StorageError> {
@@ -35,12 +35,10 @@ pub(crate) async fn unblock<T: Send + 'static>(
         Err(error) => match error.try_into_panic() {
             // As if it had been called here.
             Ok(panic) => resume_unwind(panic),
-            Err(_) => Err(StorageError {
-                operation,
-                key: key.to_owned(),
-                problem: Problem::Transient("the program is ending".to_owned()),
-                hint: None,
-            }),
+            Err(_) => {
+                let problem = Problem::Transient("the program is ending".to_owned());
+                Err(StorageError::new(operation, key, problem))
+            }
         },
     }
 }
@@ -75,7 +73,7 @@ mod tests {
             Arc::new(AtomicBool::new(false)),
         );
         let (begins, ends) = (Arc::clone(&begun), Arc::clone(&has_ended));
-        let call = unblock("write", "key", move || {
+        let call = unblock(StorageOperation::Write, "key", move || {
             begins.store(true, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(200));
             ends.store(true, Ordering::SeqCst);
@@ -92,7 +90,7 @@ mod tests {
     #[test]
     fn a_call_outside_of_a_runtime_is_made_where_it_is() {
         let caller = std::thread::current().id();
-        let call = unblock("read", "key", move || {
+        let call = unblock(StorageOperation::Read, "key", move || {
             Ok(std::thread::current().id() == caller)
         });
         assert_eq!(call.now_or_never(), Some(Ok(true)));
@@ -101,13 +99,15 @@ mod tests {
     #[tokio::test]
     async fn a_call_within_a_runtime_is_made_on_another_thread_and_panics_as_if_here() {
         let caller = std::thread::current().id();
-        let call = unblock("read", "key", move || {
+        let call = unblock(StorageOperation::Read, "key", move || {
             Ok(std::thread::current().id() != caller)
         });
         assert_eq!(call.await, Ok(true));
-        let panics = tokio::spawn(unblock("read", "key", || -> Result<(), StorageError> {
-            panic!("told to")
-        }));
+        let panics = tokio::spawn(unblock(
+            StorageOperation::Read,
+            "key",
+            || -> Result<(), StorageError> { panic!("told to") },
+        ));
         assert!(panics.await.unwrap_err().is_panic());
     }
 }

@@ -5,7 +5,9 @@ use std::future::Future;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
-use crate::storage::{LevelPage, ListObjects, ListPage, ListedObject, Problem, StorageError};
+use crate::storage::{
+    LevelPage, ListObjects, ListPage, ListedObject, Problem, StorageError, StorageOperation,
+};
 
 /// The pages of everything below `prefix`, in order. Ends with the first error.
 pub(crate) fn list_pages<'a, S: ListObjects + ?Sized>(
@@ -90,12 +92,11 @@ pub async fn list_all(
     let listed = list_entries(storage, prefix).await?;
     match listed.unreadable.first() {
         None => Ok(listed.objects),
-        Some(entry) => Err(StorageError {
-            operation: "list",
-            key: prefix.to_owned(),
-            problem: Problem::Permanent(format!("`{}`: {}", entry.name, entry.reason)),
-            hint: Some("give it a name in UTF-8, or move it away".to_owned()),
-        }),
+        Some(entry) => {
+            let problem = Problem::Permanent(format!("`{}`: {}", entry.name, entry.reason));
+            let error = StorageError::new(StorageOperation::List, prefix, problem);
+            Err(error.with_hint("give it a name in UTF-8, or move it away"))
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::storage::folder_listing::{etag, is_missing, list_folder, list_level, 
 use crate::storage::regular_file::{NotOpened, open_regular};
 use crate::storage::{
     CreateObject, LevelPage, ListObjects, ListPage, OpenObject, Precondition, Problem, Record,
-    Records, StagedObject, StorageError, Written,
+    Records, StagedObject, StorageError, StorageOperation, Written,
 };
 
 /// A storage in a folder of the local file system.
@@ -51,7 +51,7 @@ impl LocalFolder {
     /// Calls `work` where it may block.
     async fn unblock<T: Send + 'static>(
         &self,
-        operation: &'static str,
+        operation: StorageOperation,
         key: &str,
         work: impl FnOnce(&Folder, &str) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
@@ -64,7 +64,8 @@ impl LocalFolder {
 impl ListObjects for LocalFolder {
     /// The whole listing in one page: a folder can't be read from a point on.
     async fn list_page(&self, prefix: &str, _next: Option<&str>) -> Result<ListPage, StorageError> {
-        self.unblock("list", prefix, Folder::list_page).await
+        self.unblock(StorageOperation::List, prefix, Folder::list_page)
+            .await
     }
 
     async fn list_level(
@@ -72,7 +73,8 @@ impl ListObjects for LocalFolder {
         prefix: &str,
         _next: Option<&str>,
     ) -> Result<LevelPage, StorageError> {
-        self.unblock("list", prefix, Folder::list_level).await
+        self.unblock(StorageOperation::List, prefix, Folder::list_level)
+            .await
     }
 }
 
@@ -80,7 +82,9 @@ impl ListObjects for LocalFolder {
 impl OpenObject for LocalFolder {
     async fn open(&self, key: &str, etag: &str) -> Result<Box<dyn Read + Send>, StorageError> {
         let etag = etag.to_owned();
-        let opened = self.unblock("read", key, move |folder, key| folder.open(key, &etag));
+        let opened = self.unblock(StorageOperation::Read, key, move |folder, key| {
+            folder.open(key, &etag)
+        });
         Ok(Box::new(opened.await?))
     }
 }
@@ -88,11 +92,11 @@ impl OpenObject for LocalFolder {
 #[async_trait]
 impl Records for LocalFolder {
     async fn get(&self, key: &str) -> Result<Option<Record>, StorageError> {
-        self.unblock("read", key, Folder::get).await
+        self.unblock(StorageOperation::Read, key, Folder::get).await
     }
 
     async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
-        self.unblock("write", key, move |folder, key| {
+        self.unblock(StorageOperation::Write, key, move |folder, key| {
             folder.stage_record(key, &bytes)?.commit()
         })
         .await
@@ -104,29 +108,26 @@ impl Records for LocalFolder {
         bytes: Vec<u8>,
         precondition: Precondition,
     ) -> Result<Written, StorageError> {
-        self.unblock("write", key, move |folder, key| {
+        self.unblock(StorageOperation::Write, key, move |folder, key| {
             folder.put_if(key, &bytes, precondition)
         })
         .await
     }
 
     async fn delete(&self, key: &str) -> Result<(), StorageError> {
-        self.unblock("remove", key, Folder::delete).await
+        self.unblock(StorageOperation::Remove, key, Folder::delete)
+            .await
     }
 }
 
 impl Folder {
-    fn path(&self, operation: &'static str, key: &str) -> Result<PathBuf, StorageError> {
+    fn path(&self, operation: StorageOperation, key: &str) -> Result<PathBuf, StorageError> {
         // On Windows a backslash separates folders too.
         let is_unsafe =
             |part: &str| matches!(part, "" | "." | "..") || (cfg!(windows) && part.contains('\\'));
         if key.split('/').any(is_unsafe) {
-            return Err(StorageError {
-                operation,
-                key: key.to_owned(),
-                problem: Problem::Permanent("it is not a plain relative path".to_owned()),
-                hint: None,
-            });
+            let problem = Problem::Permanent("it is not a plain relative path".to_owned());
+            return Err(StorageError::new(operation, key, problem));
         }
         Ok(self.root.join(key))
     }
@@ -134,16 +135,17 @@ impl Folder {
     /// The folder that everything lies in whose key begins with the prefix.
     fn folder_of(&self, prefix: &str) -> Result<PathBuf, StorageError> {
         match prefix.rsplit_once('/') {
-            Some((folder, _)) => self.path("list", folder),
+            Some((folder, _)) => self.path(StorageOperation::List, folder),
             None => Ok(self.root.clone()),
         }
     }
 
     fn stage(&self, key: &str) -> Result<StagedPath, StorageError> {
-        let target = self.path("write", key)?;
+        let target = self.path(StorageOperation::Write, key)?;
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{number}", std::process::id());
-        fs::create_dir_all(&self.staging).map_err(|error| storage_error("write", key, &error))?;
+        fs::create_dir_all(&self.staging)
+            .map_err(|error| storage_error(StorageOperation::Write, key, error))?;
         Ok(StagedPath {
             path: self.staging.join(name),
             target,
@@ -158,7 +160,7 @@ impl Folder {
             file.write_all(bytes)?;
             file.sync_all()
         };
-        write().map_err(|error| storage_error("write", key, &error))?;
+        write().map_err(|error| storage_error(StorageOperation::Write, key, error))?;
         Ok(staged)
     }
 
@@ -166,7 +168,7 @@ impl Folder {
         let folder = self.folder_of(prefix)?;
         // What is staged is not there yet.
         let mut page = list_folder(&self.root, &folder, &self.staging)
-            .map_err(|error| storage_error("list", prefix, &error))?;
+            .map_err(|error| storage_error(StorageOperation::List, prefix, error))?;
         page.objects.retain(|object| object.key.starts_with(prefix));
         page.objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         let prefix = printable(Path::new(prefix));
@@ -179,7 +181,7 @@ impl Folder {
     fn list_level(&self, prefix: &str) -> Result<LevelPage, StorageError> {
         let folder = self.folder_of(prefix)?;
         let mut page = list_level(&self.root, &folder, &self.staging)
-            .map_err(|error| storage_error("list", prefix, &error))?;
+            .map_err(|error| storage_error(StorageOperation::List, prefix, error))?;
         page.objects.retain(|object| object.key.starts_with(prefix));
         page.objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         page.folders.retain(|folder| folder.starts_with(prefix));
@@ -192,7 +194,7 @@ impl Folder {
     }
 
     fn open(&self, key: &str, etag: &str) -> Result<OpenFile, StorageError> {
-        let path = self.path("read", key)?;
+        let path = self.path(StorageOperation::Read, key)?;
         let (file, _) = open_regular(&path).map_err(|error| {
             let hint = "put a regular file in its place and start a new run, or remove it";
             not_opened(key, error, hint)
@@ -219,7 +221,7 @@ impl OpenFile {
         let metadata = self
             .file
             .metadata()
-            .map_err(|error| storage_error("read", &self.key, &error))?;
+            .map_err(|error| storage_error(StorageOperation::Read, &self.key, error))?;
         if etag(&metadata) == self.etag {
             return Ok(());
         }
@@ -229,10 +231,9 @@ impl OpenFile {
 
 impl Read for OpenFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self
-            .file
-            .read(buffer)
-            .map_err(|error| io::Error::other(storage_error("read", &self.key, &error)))?;
+        let length = self.file.read(buffer).map_err(|error| {
+            io::Error::other(storage_error(StorageOperation::Read, &self.key, error))
+        })?;
         if length == 0 && !buffer.is_empty() {
             self.check_unchanged().map_err(io::Error::other)?;
         }
@@ -242,7 +243,7 @@ impl Read for OpenFile {
 
 impl Folder {
     fn get(&self, key: &str) -> Result<Option<Record>, StorageError> {
-        let mut file = match open_regular(&self.path("read", key)?) {
+        let mut file = match open_regular(&self.path(StorageOperation::Read, key)?) {
             Ok((file, _)) => file,
             Err(NotOpened::Io(error)) if is_missing(&error) => return Ok(None),
             Err(error) => {
@@ -252,7 +253,7 @@ impl Folder {
         };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)
-            .map_err(|error| storage_error("read", key, &error))?;
+            .map_err(|error| storage_error(StorageOperation::Read, key, error))?;
         let etag = Checksum::of(&bytes);
         Ok(Some(Record { bytes, etag }))
     }
@@ -276,8 +277,10 @@ impl Folder {
     }
 
     fn delete(&self, key: &str) -> Result<(), StorageError> {
-        match fs::remove_file(self.path("remove", key)?) {
-            Err(error) if !is_missing(&error) => Err(storage_error("remove", key, &error)),
+        match fs::remove_file(self.path(StorageOperation::Remove, key)?) {
+            Err(error) if !is_missing(&error) => {
+                Err(storage_error(StorageOperation::Remove, key, error))
+            }
             _ => Ok(()),
         }
     }
@@ -287,7 +290,7 @@ impl CreateObject for LocalFolder {
     fn create(&self, key: &str) -> Result<Box<dyn StagedObject>, StorageError> {
         let staged = self.0.stage(key)?;
         let file = DirectFile::create(&staged.path)
-            .map_err(|error| storage_error("write", key, &error))?;
+            .map_err(|error| storage_error(StorageOperation::Write, key, error))?;
         Ok(Box::new(StagedFile {
             file: Some(file),
             staged,
@@ -309,7 +312,7 @@ impl StagedPath {
             fs::rename(&self.path, &self.target)?;
             sync_folder_of(&self.target)
         };
-        rename().map_err(|error| self.error(&error))
+        rename().map_err(|error| self.error(error))
     }
 
     fn commit_if_absent(self) -> Result<Written, StorageError> {
@@ -323,7 +326,7 @@ impl StagedPath {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Ok(Written::PreconditionFailed)
             }
-            Err(error) => Err(self.error(&error)),
+            Err(error) => Err(self.error(error)),
         }
     }
 
@@ -331,8 +334,8 @@ impl StagedPath {
         self.target.parent().map_or(Ok(()), fs::create_dir_all)
     }
 
-    fn error(&self, error: &io::Error) -> StorageError {
-        storage_error("write", &self.key, error)
+    fn error(&self, error: io::Error) -> StorageError {
+        storage_error(StorageOperation::Write, &self.key, error)
     }
 }
 
@@ -367,7 +370,7 @@ impl Write for StagedFile {
 impl StagedObject for StagedFile {
     fn seal(&mut self) -> Result<(), StorageError> {
         let synced = self.file.take().map_or(Ok(()), DirectFile::sync);
-        synced.map_err(|error| self.staged.error(&error))
+        synced.map_err(|error| self.staged.error(error))
     }
 
     fn commit(mut self: Box<Self>) -> Result<(), StorageError> {
@@ -385,38 +388,35 @@ fn sync_folder_of(path: &Path) -> io::Result<()> {
 /// What is said of a file that can't be opened; the hint is for what is no regular file.
 fn not_opened(key: &str, error: NotOpened, hint: &str) -> StorageError {
     match error {
-        NotOpened::Io(error) => storage_error("read", key, &error),
-        NotOpened::Irregular(what) => StorageError {
-            operation: "read",
-            key: key.to_owned(),
-            problem: Problem::Permanent(format!("not a regular file (it is {what})")),
-            hint: Some(hint.to_owned()),
-        },
+        NotOpened::Io(error) => storage_error(StorageOperation::Read, key, error),
+        NotOpened::Irregular(what) => {
+            let problem = Problem::Permanent(format!("not a regular file (it is {what})"));
+            StorageError::new(StorageOperation::Read, key, problem).with_hint(hint)
+        }
     }
 }
 
 /// The one place that decides which errors of the file system are worth a retry.
-fn storage_error(operation: &'static str, key: &str, error: &io::Error) -> StorageError {
+fn storage_error(operation: StorageOperation, key: &str, error: io::Error) -> StorageError {
     use io::ErrorKind as Kind;
     let (problem, hint) = match error.kind() {
         Kind::NotFound => (Problem::Gone, None),
         Kind::PermissionDenied => (
             Problem::AccessDenied(error.to_string()),
-            Some("give the user who runs this the permission".to_owned()),
+            Some("give the user who runs this the permission"),
         ),
         Kind::Interrupted | Kind::TimedOut | Kind::WouldBlock | Kind::ResourceBusy => {
             (Problem::Transient(error.to_string()), None)
         }
         Kind::StorageFull | Kind::QuotaExceeded => (
             Problem::Permanent(error.to_string()),
-            Some("make room at the destination and run the same command again".to_owned()),
+            Some("make room at the destination and run the same command again"),
         ),
         _ => (Problem::Permanent(error.to_string()), None),
     };
-    StorageError {
-        operation,
-        key: key.to_owned(),
-        problem,
-        hint,
+    let failed = StorageError::new(operation, key, problem).caused_by(error);
+    match hint {
+        Some(hint) => failed.with_hint(hint),
+        None => failed,
     }
 }

@@ -3,18 +3,20 @@
 pub(crate) mod blocking;
 pub(crate) mod checksum;
 pub(crate) mod direct_file;
+pub(crate) mod error;
 pub(crate) mod folder_listing;
+pub(crate) mod folder_lock;
 pub(crate) mod listing;
 pub(crate) mod local_folder;
 pub(crate) mod regular_file;
 
-use std::fmt;
 use std::io::{Read, Write};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
+
+pub use error::{Circumstances, Problem, RequestId, StorageError, StorageOperation};
 
 /// An object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,64 +180,3 @@ impl<T: ListObjects + OpenObject> Source for T {}
 /// Where events and the ledger are written to.
 pub trait Destination: ListObjects + Records + CreateObject {}
 impl<T: ListObjects + Records + CreateObject> Destination for T {}
-
-/// A storage operation failed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("could not {operation} `{key}`: {problem}")]
-pub struct StorageError {
-    /// What was tried, as the verb of a sentence.
-    pub operation: &'static str,
-    /// On which object or prefix.
-    pub key: String,
-    /// Why it failed.
-    pub problem: Problem,
-    /// What to do about it.
-    pub hint: Option<String>,
-}
-
-/// Why a storage operation failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Problem {
-    /// It may succeed when tried again.
-    Transient(String),
-    /// There is no such object.
-    Gone,
-    /// The object is not the one that was planned.
-    Changed,
-    /// A permission is missing.
-    AccessDenied(String),
-    /// Its content is not what was stored, as the storage's own checksum shows.
-    Damaged(String),
-    /// It will fail again for another reason.
-    Permanent(String),
-}
-
-impl StorageError {
-    /// The object at the key is not the one that was planned.
-    pub fn changed(key: &str) -> Self {
-        Self {
-            operation: "read",
-            key: key.to_owned(),
-            problem: Problem::Changed,
-            hint: Some("start a new run, which plans the object as it is now".to_owned()),
-        }
-    }
-
-    /// Whether trying again can help.
-    pub fn is_transient(&self) -> bool {
-        matches!(self.problem, Problem::Transient(_))
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gone => formatter.write_str("it is gone"),
-            Self::Changed => formatter.write_str("it has changed since it was planned"),
-            Self::AccessDenied(detail) => write!(formatter, "access denied ({detail})"),
-            Self::Transient(detail) | Self::Permanent(detail) | Self::Damaged(detail) => {
-                formatter.write_str(detail)
-            }
-        }
-    }
-}

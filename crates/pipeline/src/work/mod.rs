@@ -21,7 +21,7 @@ use crate::ledger::receipt::{Done, KnownReceipt, Receipt, State};
 use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, SOFTWARE, to_json};
 use crate::queue::QueueError;
 use crate::queue::task::{TASK_VERSION, Task};
-use crate::storage::{Destination, Precondition, Source, StorageError, Written};
+use crate::storage::{Destination, Precondition, RequestId, Source, StorageError, Written};
 use crate::work::job::{Job, TransformError, TransformLimits};
 use crate::work::transform::{Transformed, commit, object_time, transform};
 
@@ -97,6 +97,29 @@ pub enum WorkError {
 }
 
 impl WorkError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Transient(error) => error.hint(),
+            Self::Ledger(error) => error.hint(),
+            Self::Queue(error) => error.hint(),
+            Self::NewerTask { .. } => {
+                Some("use the version of this software that wrote it".to_owned())
+            }
+            Self::Died { .. } => None,
+        }
+    }
+
+    /// The id of the request that failed, if it was one to a service that answered.
+    pub fn request_id(&self) -> Option<&RequestId> {
+        match self {
+            Self::Transient(error) => error.request_id(),
+            Self::Ledger(error) => error.request_id(),
+            Self::Queue(error) => error.request_id(),
+            Self::NewerTask { .. } | Self::Died { .. } => None,
+        }
+    }
+
     /// Whether delivering the task again can help.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -144,7 +167,7 @@ impl Worker {
             Err(Failure::Final { reason, hint }) => State::Failed { reason, hint },
             Err(Failure::Transient(error)) if delivery.is_last() => State::Failed {
                 reason: format!("gave up after {attempts} attempts: {error}"),
-                hint: Some(hint_to_repeat(error.hint)),
+                hint: Some(hint_to_repeat(error.hint())),
             },
             Err(Failure::Transient(error)) => {
                 debug!(%error, "the attempt has failed and may be repeated");
@@ -356,7 +379,7 @@ impl From<StorageError> for Failure {
         }
         Self::Final {
             reason: error.to_string(),
-            hint: error.hint,
+            hint: error.hint(),
         }
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use event_recovery_pipeline::{
     CreateObject, ListObjects, ListPage, ListedObject, LocalFolder, Observer, OpenObject,
     Precondition, Problem, QueueError, Receipt, Record, Records, SendTasks, StagedObject,
-    StorageError, Task, Written,
+    StorageError, StorageOperation, Task, Written,
 };
 use tokio::sync::watch;
 
@@ -169,12 +169,8 @@ impl FaultPlan {
                 Effect::Meanwhile(act) => act(),
                 Effect::Panic => panic!("the storage was told to panic"),
                 Effect::Fail(problem) => {
-                    return Err(StorageError {
-                        operation: "use",
-                        key: key.to_owned(),
-                        problem,
-                        hint: Some("mend the double".to_owned()),
-                    });
+                    let error = StorageError::new(StorageOperation::Read, key, problem);
+                    return Err(error.with_hint("mend the double"));
                 }
             }
         }
@@ -356,10 +352,7 @@ impl SendTasks for KeepingQueue {
         let mut fails_after = self.fails_after.lock().unwrap();
         if let Some(0) = *fails_after {
             *fails_after = None;
-            return Err(QueueError {
-                tasks: tasks.len(),
-                problem: "the queue was told to fail".to_owned(),
-            });
+            return Err(QueueError::new(tasks.len(), "the queue was told to fail"));
         }
         *fails_after = fails_after.map(|batches| batches - 1);
         self.sent.lock().unwrap().extend(tasks);

@@ -1,121 +1,79 @@
-//! The folders of a run on this machine: checked before anything is written, and locked.
+//! The lock of a folder: a local folder can't tell processes apart that write the same records.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use event_recovery_pipeline::{ExecutionId, Ledger, LocalFolder};
+use thiserror::Error;
 
-use crate::failure::Failure;
+use crate::storage::local_folder::LocalFolder;
 
 /// How often a lock file is tried to be made whose folder others take away again. Each time costs
 /// one of them its own start, so more than a few need as many processes that all fail.
 const LOCK_ATTEMPTS_MAX: u32 = 100;
 
-/// The source folder, absolute.
-pub(crate) fn check_source(source: &Path) -> Result<PathBuf, Failure> {
-    let hint = "`--source` takes the folder that holds `main_stream`";
-    let unusable = |problem: String| {
-        Failure::could_not_run(format!(
-            "cannot read the source `{}`: {problem}",
-            source.display()
-        ))
-        .hint(hint)
-    };
-    let absolute = fs::canonicalize(source).map_err(|error| unusable(error.to_string()))?;
-    fs::read_dir(&absolute).map_err(|error| unusable(error.to_string()))?;
-    Ok(absolute)
-}
-
-/// The destination folder, absolute, which need not exist but must not lie in the source.
-pub(crate) fn check_destination(
-    destination: &Path,
-    source: Option<&Path>,
-) -> Result<PathBuf, Failure> {
-    let absolute = resolve(destination).map_err(|error| {
-        Failure::could_not_run(format!(
-            "cannot use the destination `{}`: {error}",
-            destination.display()
-        ))
-        .hint("`--destination` takes a folder, or a path where one can be made")
-    })?;
-    if let Some(source) = source.filter(|source| absolute.starts_with(source)) {
-        return Err(Failure::usage(format!(
-            "the destination `{}` lies inside of the source `{}`",
-            destination.display(),
-            source.display()
-        ))
-        .hint("choose a destination outside of the backup, which stays as it is"));
-    }
-    Ok(absolute)
-}
-
-/// The absolute path without links in the part of it that exists.
-fn resolve(path: &Path) -> io::Result<PathBuf> {
-    let absolute = std::path::absolute(path)?;
-    if absolute
-        .components()
-        .any(|component| component == Component::ParentDir)
-    {
-        // Only what exists can be resolved past a `..`.
-        return fs::canonicalize(&absolute);
-    }
-    let mut existing = absolute.as_path();
-    let mut rest = Vec::new();
-    loop {
-        let resolved = fs::canonicalize(existing).and_then(|resolved| {
-            let is_folder = fs::metadata(&resolved)?.is_dir();
-            Ok((resolved, is_folder))
-        });
-        match resolved {
-            Ok((resolved, true)) => {
-                return Ok(rest
-                    .into_iter()
-                    .rev()
-                    .fold(resolved, |path, name| path.join(name)));
-            }
-            Ok((_, false)) => return Err(io::Error::from(io::ErrorKind::NotADirectory)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        let (Some(parent), Some(name)) = (existing.parent(), existing.file_name()) else {
-            return Err(io::Error::from(io::ErrorKind::NotFound));
-        };
-        rest.push(name);
-        existing = parent;
-    }
-}
-
-/// The ledger's folder, held by this process alone.
-pub(crate) struct LocalLedger {
-    destination: PathBuf,
+/// A folder of a [`LocalFolder`] that this process alone writes to, until this is dropped.
+///
+/// Two processes that write one run's records to a local folder would overwrite each other's: there, a
+/// precondition holds between threads of one process only. The storage that this gives stages in the locked
+/// folder.
+#[derive(Debug)]
+pub struct FolderLock {
+    root: PathBuf,
     staging: PathBuf,
     // Dropped last, so that nobody else begins while this one still tidies up.
     _lock: File,
 }
 
-impl LocalLedger {
-    /// Makes the folder and takes the lock, or leaves nothing of its own behind but, where the file
-    /// system knows no locks, an empty lock file.
-    pub(crate) fn lock(destination: &Path, execution_id: &ExecutionId) -> Result<Self, Failure> {
-        let unwritable = |error: io::Error| {
-            let destination = destination.display();
-            Failure::could_not_run(format!(
-                "cannot write to the destination `{destination}`: {error}"
-            ))
-            .hint("`--destination` takes a folder that you may write to")
+/// A folder could not be locked.
+#[derive(Debug, Error)]
+pub enum FolderLockError {
+    /// Another process has locked it.
+    #[error("another process has locked `{}`", folder.display())]
+    Held {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder can't be made or written to.
+    #[error("cannot write to the destination `{}`: {source}", root.display())]
+    Unwritable {
+        /// The storage's folder.
+        root: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl FolderLockError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Held { .. } => "wait until it has ended".to_owned(),
+            Self::Unwritable { .. } => {
+                "the destination is a folder that may be written to".to_owned()
+            }
+        })
+    }
+}
+
+impl FolderLock {
+    /// Makes the folder with this key and takes its lock, or leaves nothing of its own behind but, where the
+    /// file system knows no locks, an empty lock file. Then clears what an earlier process has staged.
+    ///
+    /// # Errors
+    ///
+    /// See [`FolderLockError`].
+    pub fn take(root: &Path, folder: &str) -> Result<Self, FolderLockError> {
+        let unwritable = |source: io::Error| FolderLockError::Unwritable {
+            root: root.to_owned(),
+            source,
         };
-        let folder = destination.join(Ledger::new(execution_id.clone()).folder());
+        let folder = root.join(folder);
         let mut made = MadeFolders::default();
         let lock = open_lock(&folder, &mut made).map_err(unwritable)?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Failure::could_not_run(format!(
-                    "another process is carrying out the run `{execution_id}`"
-                ))
-                .hint("wait for it, or choose another `--execution-id`"));
-            }
+            Err(TryLockError::WouldBlock) => return Err(FolderLockError::Held { folder }),
             Err(TryLockError::Error(error)) => return Err(unwritable(error)),
         }
         let staging = folder.join("staging");
@@ -127,18 +85,19 @@ impl LocalLedger {
         }
         made.keep();
         Ok(Self {
-            destination: destination.to_owned(),
+            root: root.to_owned(),
             staging,
             _lock: lock,
         })
     }
 
-    pub(crate) fn storage(&self) -> LocalFolder {
-        LocalFolder::new(&self.destination, &self.staging)
+    /// The storage that the folder belongs to.
+    pub fn storage(&self) -> LocalFolder {
+        LocalFolder::new(&self.root, &self.staging)
     }
 }
 
-impl Drop for LocalLedger {
+impl Drop for FolderLock {
     fn drop(&mut self) {
         // The next process of this run clears it if this one can't.
         let _ = fs::remove_dir_all(&self.staging);
@@ -226,10 +185,6 @@ mod tests {
 
     use super::*;
 
-    fn id(text: &str) -> ExecutionId {
-        ExecutionId::parse(text).unwrap()
-    }
-
     #[test]
     fn only_folders_that_this_process_made_and_that_are_empty_are_removed() {
         let root = tempfile::tempdir().unwrap();
@@ -261,8 +216,8 @@ mod tests {
         // Held up after it has made the folders, while others carry runs out in them.
         let mut late = MadeFolders::default();
         late.make(&folder).unwrap();
-        let first = LocalLedger::lock(&destination, &id("x")).unwrap();
-        let other = LocalLedger::lock(&destination, &id("y")).unwrap();
+        let first = FolderLock::take(&destination, "_recovery/x").unwrap();
+        let other = FolderLock::take(&destination, "_recovery/y").unwrap();
         drop(other);
         fs::create_dir_all(destination.join("execution_id=y")).unwrap();
         fs::write(destination.join("execution_id=y/_SUCCESS"), "").unwrap();
@@ -270,7 +225,7 @@ mod tests {
         fs::write(folder.join("staging/1-1"), "half").unwrap();
         assert!(open_lock(&folder, &mut late).unwrap().try_lock().is_err());
         drop(late);
-        assert!(LocalLedger::lock(&destination, &id("x")).is_err());
+        assert!(FolderLock::take(&destination, "_recovery/x").is_err());
         for name in [
             "execution_id=y/_SUCCESS",
             "_recovery/y/lock",
@@ -279,7 +234,7 @@ mod tests {
             assert!(destination.join(name).exists(), "{name}");
         }
         drop(first);
-        LocalLedger::lock(&destination, &id("x")).unwrap();
+        FolderLock::take(&destination, "_recovery/x").unwrap();
         assert!(!folder.join("staging").exists());
     }
 

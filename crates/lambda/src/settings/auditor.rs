@@ -1,0 +1,54 @@
+//! The auditor's settings.
+
+use super::{DestinationSettings, Settings, SettingsError};
+
+/// The longest time between two looks at a run, in seconds.
+pub(crate) const POLL_SECS_MAX: u32 = 300;
+
+/// Where runs lie, and how often an open one is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AuditorSettings {
+    pub(crate) destination: DestinationSettings,
+    /// Before the second look at a run, in seconds; doubled before each further one, up to [`POLL_SECS_MAX`].
+    pub(crate) poll_secs: u32,
+    pub(crate) stack: String,
+}
+
+/// The auditor's settings with where its clients are to be built for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AuditorQueues {
+    pub(crate) settings: AuditorSettings,
+    pub(crate) audit_queue_url: String,
+    pub(crate) topic_arn: String,
+}
+
+impl AuditorQueues {
+    pub(crate) fn read(mut from: Settings) -> Result<Self, SettingsError> {
+        let settings = AuditorSettings::read(&mut from);
+        let audit_queue_url = from.required("AUDIT_QUEUE_URL");
+        let topic_arn = from.required("NOTIFICATION_TOPIC_ARN");
+        match (settings, audit_queue_url, topic_arn) {
+            (Ok(settings), Some(audit_queue_url), Some(topic_arn)) => Ok(Self {
+                settings,
+                audit_queue_url,
+                topic_arn,
+            }),
+            _ => Err(from.error()),
+        }
+    }
+}
+
+impl AuditorSettings {
+    pub(crate) fn read(from: &mut Settings) -> Result<Self, SettingsError> {
+        let destination = DestinationSettings::read(from);
+        let poll_secs = from.number_u32("AUDIT_MIN_VISIBILITY_SECS", 15, (1, POLL_SECS_MAX));
+        match (destination, poll_secs) {
+            (Some(destination), Some(poll_secs)) => Ok(Self {
+                destination,
+                poll_secs,
+                stack: from.stack(),
+            }),
+            _ => Err(from.error()),
+        }
+    }
+}
