@@ -47,8 +47,8 @@ impl NumberCarry {
     }
 }
 
-/// The end of the number or literal that begins at `start`. `None` if RFC 8259 does not allow it, or if the byte after it
-/// is missing or neither white space, a comma nor a closing bracket.
+/// The end of the number or literal that begins at `start`. `None` if RFC 8259 does not allow it, or if the byte
+/// after it is missing or neither white space, a comma nor a closing bracket.
 pub(crate) fn scalar_end(bytes: &[u8], start: usize) -> Option<usize> {
     let rest = bytes.get(start..)?;
     let length = match rest.first()? {

@@ -18,11 +18,12 @@ use crate::order::OrderCarry;
 use crate::scalar::scalar_end;
 use crate::tokens::{TokenCarry, Tokens};
 
-/// Deepest nesting that the scanner follows: one bit of a `u64` for each level. Deeper events are left to the automaton.
+/// Deepest nesting that the scanner follows: one bit of a `u64` for each level. Deeper events are left to the
+/// automaton.
 const NESTING_MAX: u32 = 64;
 
-/// Blocks that pass through each step together: 4 KiB of input, whose masks stay in the L1 cache. One small loop for each
-/// step takes a tenth less time than one loop with all steps.
+/// Blocks that pass through each step together: 4 KiB of input, whose masks stay in the L1 cache. One small loop for
+/// each step takes a tenth less time than one loop with all steps.
 const BATCH_BLOCKS: usize = 64;
 
 /// Top-level colons and commas that are recorded for an event. For an event with more, none are.
@@ -208,8 +209,8 @@ impl Scanner {
         }
     }
 
-    /// Fills the batch and returns the number of its blocks. Pads the last one of the stretch with white space, which no
-    /// token depends on.
+    /// Fills the batch and returns the number of its blocks. Pads the last one of the stretch with white space, which
+    /// no token depends on.
     #[inline(always)]
     fn read_tokens<K: Kernel>(&mut self, bytes: &[u8]) -> usize {
         let mut carry = self.token_carry;
@@ -269,8 +270,8 @@ impl Scanner {
         blocks
     }
 
-    /// Records the events that end in the batch. Returns the number of leading blocks to validate: the scan ends with the
-    /// block that has the end of an event that no other follows.
+    /// Records the events that end in the batch. Returns the number of leading blocks to validate: the scan ends with
+    /// the block that has the end of an event that no other follows.
     #[inline(always)]
     fn note_events(&mut self, blocks: usize, stretch: &[u8]) -> usize {
         for index in 0..blocks {
