@@ -85,7 +85,7 @@ fn number_length(rest: &[u8]) -> Option<usize> {
     Some(length)
 }
 
-/// How many digits there are, if there is one at all.
+/// The number of leading digits; `None` without any.
 fn digits(rest: &[u8]) -> Option<usize> {
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     (digits > 0).then_some(digits)

@@ -44,7 +44,7 @@ pub(crate) struct Scanner {
     token_carry: TokenCarry,
     order_carry: OrderCarry,
     /// Whether the scalar that continues in the next block has been validated to its end.
-    is_looked_at: bool,
+    is_validated: bool,
     /// Bytes that were read a second time, for [`Scanner::byte_visits`].
     extra_visits: u64,
 }
@@ -141,7 +141,7 @@ impl Scanner {
             batch: vec![Scanned::default(); BATCH_BLOCKS],
             token_carry: TokenCarry::default(),
             order_carry: OrderCarry::default(),
-            is_looked_at: false,
+            is_validated: false,
             extra_visits: 0,
         }
     }
@@ -157,7 +157,7 @@ impl Scanner {
         self.nesting.reset();
         self.token_carry = TokenCarry::default();
         self.order_carry = OrderCarry::default();
-        self.is_looked_at = false;
+        self.is_validated = false;
         self.extra_visits = 0;
     }
 
@@ -361,19 +361,19 @@ impl Scanner {
             let tokens = &scanned.tokens;
             let misplaced = order.misplaced(tokens, scanned.in_object, scanned.ends);
             let wrong = misplaced | tokens.broken;
-            let to_look_at = tokens.unclear_scalars | tokens.unicode_escapes;
-            if (wrong | to_look_at) == 0 {
-                self.is_looked_at = false;
+            let undecided = tokens.unclear_scalars | tokens.unicode_escapes;
+            if (wrong | undecided) == 0 {
+                self.is_validated = false;
                 continue;
             }
             let block_start = self.at + index * BLOCK_BYTES;
-            let mut look = Look {
+            let mut check = ByteCheck {
                 block_start,
                 stretch,
-                is_looked_at: &mut self.is_looked_at,
+                is_validated: &mut self.is_validated,
                 visits: &mut self.extra_visits,
             };
-            if !look.is_good(tokens, wrong) {
+            if !check.is_valid(tokens, wrong) {
                 return index;
             }
         }
@@ -383,21 +383,22 @@ impl Scanner {
 }
 
 /// Validation of the bytes of one block that the masks do not decide.
-struct Look<'a> {
+struct ByteCheck<'a> {
     block_start: usize,
     stretch: &'a [u8],
-    is_looked_at: &'a mut bool,
+    is_validated: &'a mut bool,
     visits: &'a mut u64,
 }
 
-impl Look<'_> {
-    fn is_good(&mut self, tokens: &Tokens, wrong: u64) -> bool {
+impl ByteCheck<'_> {
+    fn is_valid(&mut self, tokens: &Tokens, wrong: u64) -> bool {
         // The bytes of a scalar from the block before: adding 1 carries through a run that begins at the lowest bit.
         let continued = tokens.scalars & !tokens.scalar_starts & !tokens.scalars.wrapping_add(1);
-        let looked_at = continued & all_if(*self.is_looked_at);
-        wrong & !looked_at == 0
+        // If it was validated to its end, faults that the masks find in it do not count: they know plain numbers only.
+        let validated = continued & all_if(*self.is_validated);
+        wrong & !validated == 0
             && self.are_unicode_escapes(tokens.unicode_escapes)
-            && self.are_scalars(tokens, tokens.unclear_scalars & !looked_at, continued)
+            && self.are_scalars(tokens, tokens.unclear_scalars & !validated, continued)
     }
 
     fn are_unicode_escapes(&self, mut escapes: u64) -> bool {
@@ -414,7 +415,7 @@ impl Look<'_> {
 
     /// Validates each scalar that has unclear bytes, to its end, also beyond the block.
     fn are_scalars(&mut self, tokens: &Tokens, mut unclear: u64, continued: u64) -> bool {
-        *self.is_looked_at = false;
+        *self.is_validated = false;
         while unclear != 0 {
             let first = unclear & unclear.wrapping_neg();
             if first & continued != 0 {
@@ -429,7 +430,7 @@ impl Look<'_> {
             };
             *self.visits += (end - start) as u64;
             let end = end - self.block_start;
-            *self.is_looked_at = end > BLOCK_BYTES;
+            *self.is_validated = end > BLOCK_BYTES;
             unclear &= if end < BLOCK_BYTES { !0 << end } else { 0 };
         }
         true
