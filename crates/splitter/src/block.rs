@@ -3,8 +3,8 @@
 /// Bytes that are classified together: as many as a `u64` has bits.
 pub(crate) const BLOCK_BYTES: usize = 64;
 
-/// The classes of a block's bytes by value alone, whether inside or outside of a string. The lowest bit of every mask is
-/// the first byte.
+/// The classes of a block's bytes by value alone, whether inside or outside of a string. The lowest bit of every mask
+/// is the first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Block {
     /// `"`
@@ -169,8 +169,8 @@ fn below(word: u64, byte: u8) -> u64 {
 /// The high bits of the eight lanes as the lowest eight bits: a movemask in a general-purpose register.
 #[inline(always)]
 fn gather(word: u64) -> u64 {
-    // The multiplication adds up copies of the word, shifted so that bit 0 of lane `n` meets bit `56 + n` in one of them;
-    // no two bits meet, so nothing carries.
+    // The multiplication adds up copies of the word, shifted so that bit 0 of lane `n` meets bit `56 + n` in one of
+    // them; no two bits meet, so nothing carries.
     ((word & HIGHS) >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 

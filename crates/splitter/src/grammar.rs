@@ -103,9 +103,9 @@ impl Grammar {
         if self.state != State::Text {
             return 0;
         }
-        // SWAR, eight bytes at a time: a lane's high bit is set if the lane is a quote, a backslash, a control character
-        // or not ASCII. `x - ONES & !x` finds zero bytes; a borrow from a lower lane may set bits above the first
-        // match, which `trailing_zeros` ignores.
+        // SWAR, eight bytes at a time: a lane's high bit is set if the lane is a quote, a backslash, a control
+        // character or not ASCII. `x - ONES & !x` finds zero bytes; a borrow from a lower lane may set bits above the
+        // first match, which `trailing_zeros` ignores.
         const ONES: u64 = 0x0101_0101_0101_0101;
         const HIGHS: u64 = 0x8080_8080_8080_8080;
         let mut length = 0;

@@ -112,7 +112,7 @@ impl Resync {
             let window_before = self.window.len();
             self.window.extend_from_slice(step);
             let stop_at = window_before + must_take.saturating_sub(taken);
-            if self.look_at_window(stop_at, rule, totals, on_item)? {
+            if self.read_window(stop_at, rule, totals, on_item)? {
                 let seen = taken + self.next - window_before;
                 self.window.clear();
                 self.next = 0;
@@ -133,7 +133,7 @@ impl Resync {
     ) -> Result<(), E> {
         if let Stage::Doubt { .. } = self.stage {
             self.end_doubt(None, totals, on_item)?;
-            self.look_at_window(usize::MAX, rule, totals, on_item)?;
+            self.read_window(usize::MAX, rule, totals, on_item)?;
         }
         if let Stage::InValue { .. } = self.stage {
             let whole_number = self.chains[0].is_whole_number();
@@ -174,8 +174,8 @@ impl Resync {
     }
 
     /// Reads the rest of the window, and stops once the stream is in step at or after the index `stop_at`. Returns
-    /// whether it stopped. The only caller of [`Self::look_at_next`], which is therefore inlined into this loop.
-    fn look_at_window<E>(
+    /// whether it stopped. The only caller of [`Self::read_next`], which is therefore inlined into this loop.
+    fn read_window<E>(
         &mut self,
         stop_at: usize,
         rule: &impl Fn(&[u8]) -> bool,
@@ -183,7 +183,7 @@ impl Resync {
         on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<bool, E> {
         while self.next < self.window.len() {
-            self.look_at_next(rule, totals, on_item)?;
+            self.read_next(rule, totals, on_item)?;
             let in_step = self.stage == Stage::Between && !self.rule_applies;
             if in_step && self.next >= stop_at {
                 return Ok(true);
@@ -193,7 +193,7 @@ impl Resync {
     }
 
     /// Reads the byte at `next` and advances, or stays if the byte must be read again in another stage.
-    fn look_at_next<E>(
+    fn read_next<E>(
         &mut self,
         rule: &impl Fn(&[u8]) -> bool,
         totals: &mut Totals,

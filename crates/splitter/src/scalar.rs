@@ -47,8 +47,8 @@ impl NumberCarry {
     }
 }
 
-/// The end of the number or literal that begins at `start`. `None` if RFC 8259 does not allow it, or if the byte after it
-/// is missing or neither white space, a comma nor a closing bracket.
+/// The end of the number or literal that begins at `start`. `None` if RFC 8259 does not allow it, or if the byte
+/// after it is missing or neither white space, a comma nor a closing bracket.
 pub(crate) fn scalar_end(bytes: &[u8], start: usize) -> Option<usize> {
     let rest = bytes.get(start..)?;
     let length = match rest.first()? {
@@ -85,7 +85,7 @@ fn number_length(rest: &[u8]) -> Option<usize> {
     Some(length)
 }
 
-/// How many digits there are, if there is one at all.
+/// The number of leading digits; `None` without any.
 fn digits(rest: &[u8]) -> Option<usize> {
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     (digits > 0).then_some(digits)

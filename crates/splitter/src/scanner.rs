@@ -18,11 +18,12 @@ use crate::order::OrderCarry;
 use crate::scalar::scalar_end;
 use crate::tokens::{TokenCarry, Tokens};
 
-/// Deepest nesting that the scanner follows: one bit of a `u64` for each level. Deeper events are left to the automaton.
+/// Deepest nesting that the scanner follows: one bit of a `u64` for each level. Deeper events are left to the
+/// automaton.
 const NESTING_MAX: u32 = 64;
 
-/// Blocks that pass through each step together: 4 KiB of input, whose masks stay in the L1 cache. One small loop for each
-/// step takes a tenth less time than one loop with all steps.
+/// Blocks that pass through each step together: 4 KiB of input, whose masks stay in the L1 cache. One small loop for
+/// each step takes a tenth less time than one loop with all steps.
 const BATCH_BLOCKS: usize = 64;
 
 /// Top-level colons and commas that are recorded for an event. For an event with more, none are.
@@ -43,7 +44,7 @@ pub(crate) struct Scanner {
     token_carry: TokenCarry,
     order_carry: OrderCarry,
     /// Whether the scalar that continues in the next block has been validated to its end.
-    is_looked_at: bool,
+    is_validated: bool,
     /// Bytes that were read a second time, for [`Scanner::byte_visits`].
     extra_visits: u64,
 }
@@ -140,7 +141,7 @@ impl Scanner {
             batch: vec![Scanned::default(); BATCH_BLOCKS],
             token_carry: TokenCarry::default(),
             order_carry: OrderCarry::default(),
-            is_looked_at: false,
+            is_validated: false,
             extra_visits: 0,
         }
     }
@@ -156,7 +157,7 @@ impl Scanner {
         self.nesting.reset();
         self.token_carry = TokenCarry::default();
         self.order_carry = OrderCarry::default();
-        self.is_looked_at = false;
+        self.is_validated = false;
         self.extra_visits = 0;
     }
 
@@ -208,8 +209,8 @@ impl Scanner {
         }
     }
 
-    /// Fills the batch and returns the number of its blocks. Pads the last one of the stretch with white space, which no
-    /// token depends on.
+    /// Fills the batch and returns the number of its blocks. Pads the last one of the stretch with white space, which
+    /// no token depends on.
     #[inline(always)]
     fn read_tokens<K: Kernel>(&mut self, bytes: &[u8]) -> usize {
         let mut carry = self.token_carry;
@@ -269,8 +270,8 @@ impl Scanner {
         blocks
     }
 
-    /// Records the events that end in the batch. Returns the number of leading blocks to validate: the scan ends with the
-    /// block that has the end of an event that no other follows.
+    /// Records the events that end in the batch. Returns the number of leading blocks to validate: the scan ends with
+    /// the block that has the end of an event that no other follows.
     #[inline(always)]
     fn note_events(&mut self, blocks: usize, stretch: &[u8]) -> usize {
         for index in 0..blocks {
@@ -360,19 +361,19 @@ impl Scanner {
             let tokens = &scanned.tokens;
             let misplaced = order.misplaced(tokens, scanned.in_object, scanned.ends);
             let wrong = misplaced | tokens.broken;
-            let to_look_at = tokens.unclear_scalars | tokens.unicode_escapes;
-            if (wrong | to_look_at) == 0 {
-                self.is_looked_at = false;
+            let undecided = tokens.unclear_scalars | tokens.unicode_escapes;
+            if (wrong | undecided) == 0 {
+                self.is_validated = false;
                 continue;
             }
             let block_start = self.at + index * BLOCK_BYTES;
-            let mut look = Look {
+            let mut check = ByteCheck {
                 block_start,
                 stretch,
-                is_looked_at: &mut self.is_looked_at,
+                is_validated: &mut self.is_validated,
                 visits: &mut self.extra_visits,
             };
-            if !look.is_good(tokens, wrong) {
+            if !check.is_valid(tokens, wrong) {
                 return index;
             }
         }
@@ -382,21 +383,22 @@ impl Scanner {
 }
 
 /// Validation of the bytes of one block that the masks do not decide.
-struct Look<'a> {
+struct ByteCheck<'a> {
     block_start: usize,
     stretch: &'a [u8],
-    is_looked_at: &'a mut bool,
+    is_validated: &'a mut bool,
     visits: &'a mut u64,
 }
 
-impl Look<'_> {
-    fn is_good(&mut self, tokens: &Tokens, wrong: u64) -> bool {
+impl ByteCheck<'_> {
+    fn is_valid(&mut self, tokens: &Tokens, wrong: u64) -> bool {
         // The bytes of a scalar from the block before: adding 1 carries through a run that begins at the lowest bit.
         let continued = tokens.scalars & !tokens.scalar_starts & !tokens.scalars.wrapping_add(1);
-        let looked_at = continued & all_if(*self.is_looked_at);
-        wrong & !looked_at == 0
+        // If it was validated to its end, faults that the masks find in it do not count: they know plain numbers only.
+        let validated = continued & all_if(*self.is_validated);
+        wrong & !validated == 0
             && self.are_unicode_escapes(tokens.unicode_escapes)
-            && self.are_scalars(tokens, tokens.unclear_scalars & !looked_at, continued)
+            && self.are_scalars(tokens, tokens.unclear_scalars & !validated, continued)
     }
 
     fn are_unicode_escapes(&self, mut escapes: u64) -> bool {
@@ -413,7 +415,7 @@ impl Look<'_> {
 
     /// Validates each scalar that has unclear bytes, to its end, also beyond the block.
     fn are_scalars(&mut self, tokens: &Tokens, mut unclear: u64, continued: u64) -> bool {
-        *self.is_looked_at = false;
+        *self.is_validated = false;
         while unclear != 0 {
             let first = unclear & unclear.wrapping_neg();
             if first & continued != 0 {
@@ -428,7 +430,7 @@ impl Look<'_> {
             };
             *self.visits += (end - start) as u64;
             let end = end - self.block_start;
-            *self.is_looked_at = end > BLOCK_BYTES;
+            *self.is_validated = end > BLOCK_BYTES;
             unclear &= if end < BLOCK_BYTES { !0 << end } else { 0 };
         }
         true

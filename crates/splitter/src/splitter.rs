@@ -91,9 +91,9 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
     /// A splitter at the beginning of a stream.
     ///
     /// `is_envelope` decides whether an object next to a rejected fragment, which may be a piece of a torn event,
-    /// counts as an event. It is called with one complete JSON object within the limits. It must require a top-level key
-    /// that is a word, such as `event_id`: after damage a byte may lie inside or outside of a string, and such a key is
-    /// valid in at most one of these two readings.
+    /// counts as an event. It is called with one complete JSON object within the limits. It must require a top-level
+    /// key that is a word, such as `event_id`: after damage a byte may lie inside or outside of a string, and such a
+    /// key is valid in at most one of these two readings.
     ///
     /// ```
     /// use event_recovery_splitter::{Item, Limits, Splitter};
@@ -118,8 +118,8 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
         Self::with_instructions(limits, is_envelope, Instructions::preferred())
     }
 
-    /// As [`new`](Self::new), with chosen instructions instead of [`Instructions::preferred`]. They change the speed and
-    /// never the items.
+    /// As [`new`](Self::new), with chosen instructions instead of [`Instructions::preferred`]. They change the speed
+    /// and never the items.
     ///
     /// ```
     /// use event_recovery_splitter::{Instructions, Limits, Splitter};

@@ -59,8 +59,8 @@ impl TokenCarry {
         let block = K::classify(bytes);
         let escaped = escaped(block.backslashes, &mut self.escaped);
         let quotes = block.quotes & !escaped;
-        // The prefix XOR is 1 from each opening quote to the byte before its closing one. If the block begins inside of a
-        // string, every bit is the other way round.
+        // The prefix XOR is 1 from each opening quote to the byte before its closing one. If the block begins inside
+        // of a string, every bit is the other way round.
         let in_string = K::prefix_xor(quotes) ^ self.in_string;
         // The last byte's bit, spread over all 64.
         self.in_string = 0_u64.wrapping_sub(in_string >> 63);
@@ -100,8 +100,8 @@ impl TokenCarry {
         }
     }
 
-    /// Validates UTF-8 sequences of two bytes by masks: the text of European languages has few longer ones. An event with
-    /// longer sequences is validated as a whole by simdutf8. There is no branch for blocks that are all ASCII,
+    /// Validates UTF-8 sequences of two bytes by masks: the text of European languages has few longer ones. An event
+    /// with longer sequences is validated as a whole by simdutf8. There is no branch for blocks that are all ASCII,
     /// because it would be unpredictable.
     #[inline(always)]
     fn unclear_text<K: Kernel>(&mut self, bytes: &[u8; BLOCK_BYTES], not_ascii: u64) -> u64 {
@@ -121,9 +121,9 @@ pub(crate) fn escaped(backslashes: u64, carry: &mut u64) -> u64 {
     if backslashes == 0 {
         return std::mem::take(carry);
     }
-    // A run of backslashes escapes the byte after it if its length is odd, that is, if the run begins at an even position
-    // and ends before an odd one, or the reverse. Adding the first bits of the runs that begin at odd positions carries
-    // through them and clears them, which tells the two kinds of runs apart (as simdjson does).
+    // A run of backslashes escapes the byte after it if its length is odd, that is, if the run begins at an even
+    // position and ends before an odd one, or the reverse. Adding the first bits of the runs that begin at odd
+    // positions carries through them and clears them, which tells the two kinds of runs apart (as simdjson does).
     const EVEN: u64 = 0x5555_5555_5555_5555;
     let backslashes = backslashes & !*carry;
     let after = backslashes << 1 | *carry;

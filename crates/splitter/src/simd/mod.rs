@@ -54,9 +54,9 @@ impl Instructions {
     /// General-purpose registers only, which every processor has.
     pub const PORTABLE: Self = Self(Kind::Portable);
 
-    /// The environment variable that names the instructions to prefer: `portable`, `avx2`, `avx512` or `neon`. It is read
-    /// once in a process, when the first splitter is made. Names that are unknown or that the processor lacks are
-    /// ignored.
+    /// The environment variable that names the instructions to prefer: `portable`, `avx2`, `avx512` or `neon`. It is
+    /// read once in a process, when the first splitter is made. Names that are unknown or that the processor lacks
+    /// are ignored.
     pub const VARIABLE: &str = "EVENT_RECOVERY_INSTRUCTIONS";
 
     /// The instructions of this processor, fastest first. The last is always [`PORTABLE`](Self::PORTABLE).
