@@ -19,8 +19,9 @@ const UUID_GROUP_BYTES: [usize; 5] = [8, 4, 4, 4, 12];
 ///
 /// The platform documents `tn-` and a UUID, in lower case in bucket and object names and possibly
 /// in upper case inside events. Any two letters are accepted in place of `tn`, because nothing
-/// promises that there will be no other kind; which org a deployment serves is a setting. What is accepted is always 39 bytes of `a-z`, `0-9` and `-`, so it is safe as a part
-/// of a bucket name, of a key and of a path.
+/// promises that there will be no other kind; which org a deployment serves is a setting. What is
+/// accepted is always 39 bytes of `a-z`, `0-9` and `-`, so it is safe as a part of a bucket name, of a
+/// key and of a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct OrgId(String);

@@ -99,7 +99,8 @@ impl Versioned for Report {
 }
 
 /// The digests of the records that an audit has read, so that a later change is seen. Not in the report,
-/// because receipts hold times: two runs of the same request have the same report but for its times, and other digests.
+/// because receipts hold times: two runs of the same request have the same report but for its times, and
+/// other digests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditDigests {
     /// [`LEDGER_VERSION`](crate::ledger::LEDGER_VERSION).
