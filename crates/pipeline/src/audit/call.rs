@@ -30,7 +30,7 @@ pub struct AuditCall {
     pub version: u32,
     /// The run.
     pub execution_id: ExecutionId,
-    /// The how-manieth call of the run; from 1.
+    /// Counts the calls of the run; from 1.
     pub number: u64,
     /// When the waiting ends.
     pub deadline: DateTime<Utc>,

@@ -101,7 +101,7 @@ fn read_content(reader: impl Read, format: OutputFormat, is_rejected: bool) -> i
     if let Some(error) = reader.failure.take() {
         return Err(error);
     }
-    // What can't be counted has a checksum all the same.
+    // A file that can't be decoded has a checksum nevertheless.
     io::copy(&mut reader, &mut io::sink())?;
     Ok(Content {
         checksum: reader.checksum.finish(),
@@ -109,7 +109,7 @@ fn read_content(reader: impl Read, format: OutputFormat, is_rejected: bool) -> i
     })
 }
 
-/// Sums up what is read through it, and keeps the storage's error, which decoders hide.
+/// Checksums what is read through it, and keeps the storage's error, which decoders replace.
 struct SummingReader<R> {
     reader: R,
     checksum: Checksum,

@@ -20,10 +20,10 @@ use crate::request::execution_id::ExecutionId;
 use crate::storage::listing::count_objects;
 use crate::storage::{ListObjects, OpenObject, Records, Written};
 
-/// How an audit that waits for its run stands.
+/// The result of an audit that waits for its run.
 #[derive(Debug)]
 pub enum Audited {
-    /// The run is still going on.
+    /// The run is not finished yet.
     Waiting {
         /// Tasks that have a receipt.
         receipts: u64,
@@ -56,7 +56,7 @@ where
 {
     let ledger = Ledger::new(execution_id.clone());
     if now < deadline {
-        // The listing alone tells at a fraction of the cost that receipts are lacking.
+        // A listing shows at a fraction of the cost that receipts are missing.
         let plan = read_record::<PlanRecord>(destination, &ledger.plan_key()).await?;
         let planned = plan.map(|(plan, _)| plan.objects.planned);
         let receipts = count_objects(destination, &ledger.receipts_prefix()).await?;
@@ -111,7 +111,7 @@ where
     Err(ReportSlot::<D>::conflict(&ledger).into())
 }
 
-/// Audits a run without writing anything; also one that is still going on.
+/// Audits a run without writing anything; also one that is not finished.
 ///
 /// # Errors
 ///
@@ -154,7 +154,7 @@ where
 /// Whether an audit compares with what an earlier one saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EarlierAudit {
-    /// It is about to be replaced: what was mended since need not agree with it.
+    /// The earlier report is about to be replaced: records that were repaired since need not agree with it.
     Ignored,
     /// Nothing may have changed since.
     Compared,

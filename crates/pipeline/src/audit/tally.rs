@@ -1,4 +1,4 @@
-//! Adds up what the ledger of a run says, and what does not agree.
+//! Adds up the ledger of a run, and finds contradictions in it.
 
 mod compare;
 mod verdict;
@@ -24,10 +24,10 @@ use crate::storage::{ListedObject, Records};
 
 /// Most disagreements that a report spells out.
 const DISAGREEMENTS_MAX: usize = 20;
-/// What mends a receipt: a task whose receipt can't be relied upon is carried out again.
+/// Repairs a receipt: a task whose receipt can't be relied upon is processed again.
 const RUN_AGAIN: &str = "run the same request with the same execution id again";
 
-/// Adds up what the receipts say.
+/// The sums over the hours that were added so far, and the contradictions that were found.
 pub(crate) struct Tally<'a> {
     ledger: &'a Ledger,
     request: RequestRecord,
@@ -56,7 +56,7 @@ pub(crate) struct Tally<'a> {
     files: HashMap<String, ExpectedFile>,
     output: OutputCounts,
     finished_at: Option<DateTime<Utc>>,
-    /// What does not agree.
+    /// Contradictions, at most [`DISAGREEMENTS_MAX`].
     disagreements: Vec<String>,
 }
 

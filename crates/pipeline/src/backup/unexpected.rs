@@ -1,4 +1,4 @@
-//! What lies among the hours of a range and is no hour's object.
+//! Objects between the hours of a range, which no hour's listing finds.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use crate::storage::listing::{list_level_pages, list_pages};
 use crate::storage::{ListObjects, ListedObject, StorageError, UnreadableEntry};
 
 /// Objects that no hour of the range holds, though they lie under one of its days: in the day's folder
-/// itself, in a folder that is no hour such as `7/`, or in the place of a folder; and what lies under
-/// its hours or beside them and that no key can name.
+/// itself, in a folder that is not an hour's, such as `7/`, or in the place of a folder; and what lies
+/// under its hours or beside them and no key can name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unexpected {
     /// How many.
@@ -35,7 +35,7 @@ impl Unexpected {
         self.objects == 0
     }
 
-    /// Adds what was found elsewhere.
+    /// Adds the findings of another listing.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.objects += other.objects;
         let free = Self::NAMED_MAX.saturating_sub(self.named.len());
@@ -52,7 +52,7 @@ impl Unexpected {
         }
     }
 
-    /// Looks through the days of the hours, but not into the hours themselves.
+    /// Lists the days of the hours, but not the hours themselves.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The receipt: what became of one task.
+//! The receipt: the result of one task.
 
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
@@ -10,10 +10,10 @@ use crate::ledger::seal::Seal;
 use crate::ledger::{Ledger, LedgerError, Sealed, Versioned, unseal};
 use crate::storage::{ListedObject, Records};
 
-/// Receipts that are read at the same time.
+/// Receipts that are read at the same time, by planner and auditor.
 const RECEIPTS_READ_AT_ONCE: usize = 64;
 
-/// What a worker writes down about a task.
+/// The result of one task, as a worker records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// [`LEDGER_VERSION`](crate::ledger::LEDGER_VERSION).
@@ -28,16 +28,16 @@ pub struct Receipt {
     /// Its etag as the task list has it.
     #[serde(default)]
     pub etag: Option<String>,
-    /// How often the task has been received, this time included.
+    /// Attempts at the task, this one included.
     pub attempts: u32,
     /// When this attempt began.
     pub started_at: DateTime<Utc>,
-    /// What became of it.
+    /// In the same JSON object as the other fields.
     #[serde(flatten)]
     pub state: State,
 }
 
-/// What became of a task.
+/// The state of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
@@ -46,12 +46,13 @@ pub enum State {
         /// When.
         queued_at: DateTime<Utc>,
     },
-    /// The last allowed attempt has begun. Without another receipt by `expires_at` it has failed.
+    /// The last attempt that the queue allows has begun. Without another receipt by `expires_at` it has
+    /// failed.
     Attempting {
         /// When it counts as failed.
         expires_at: DateTime<Utc>,
     },
-    /// It can't be done; the run is incomplete.
+    /// The task failed permanently, or its retries are used up; the run is incomplete.
     Failed {
         /// Why.
         reason: String,
@@ -62,10 +63,10 @@ pub enum State {
     Done(Box<Done>),
 }
 
-/// The proof of a task that is done.
+/// What a task that is done has written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
-    /// When the last output was in place.
+    /// When the last output was visible.
     pub finished_at: DateTime<Utc>,
     /// Whether the object's name follows the pattern of the backup.
     pub foreign_name: bool,
@@ -78,14 +79,14 @@ pub struct Done {
     pub rejected: Option<Output>,
 }
 
-/// What one object, or several, came to.
+/// The counts of one object, or the sums over several.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Bytes.
+    /// Bytes in and out.
     pub bytes: ByteCounts,
-    /// Events.
+    /// Events found and written.
     pub events: EventCounts,
-    /// Rejected fragments.
+    /// Fragments that were rejected, each counted once, however many parts its file has of it.
     pub rejected_fragments: u64,
     /// The largest distance of an event from its object's tolerance, in milliseconds.
     pub outside_tolerance_max_millis: u64,
@@ -137,7 +138,7 @@ pub struct Output {
     pub size: u64,
     /// Its CRC-64/NVME in hexadecimal, the checksum that S3 computes of whole objects.
     pub crc64nvme: String,
-    /// Its events, or its rejected fragments' lines.
+    /// Its events; of a file of rejected fragments, its lines.
     pub rows: u64,
 }
 
@@ -146,7 +147,7 @@ pub struct Output {
 pub(crate) enum FoundReceipt {
     None,
     Receipt(Box<Sealed<Receipt>>),
-    /// A record that is no receipt.
+    /// The record does not parse as a receipt.
     Damaged {
         /// What is wrong with it.
         error: LedgerError,
@@ -195,10 +196,10 @@ impl FoundReceipt {
     }
 }
 
-/// An object of a task list, and what lies at the key of its receipt.
+/// An object of a task list, with its receipt.
 pub(crate) struct ListedTask<'a> {
     pub(crate) object: &'a ListedObject,
-    /// The object's key, unless the list names something that is no hour's object. That has no receipt.
+    /// An error where the list names something else than an hour's object, which has no receipt.
     pub(crate) key: Result<SourceKey, SourceKeyError>,
     pub(crate) found: FoundReceipt,
 }
@@ -229,17 +230,17 @@ pub(crate) fn with_receipts<'a, R: Records + ?Sized>(
         .boxed()
 }
 
-/// A task's receipt as far as it can be relied upon.
+/// A task's receipt, if it can be relied upon.
 #[derive(Debug, Default)]
 pub(crate) struct KnownReceipt {
     pub(crate) receipt: Option<Receipt>,
-    /// Of the record, even if what it says counts for nothing.
+    /// Of the record, even if the receipt is ignored.
     pub(crate) etag: Option<String>,
 }
 
 impl KnownReceipt {
     /// Reads a task's receipt. One that is damaged, was changed since it was written, or is of another
-    /// object, counts as none: the task is then carried out again, which writes the receipt anew.
+    /// object, counts as none: the task is then processed again, which replaces the receipt.
     pub(crate) async fn read(
         records: &(impl Records + ?Sized),
         receipt_key: &str,
@@ -254,7 +255,7 @@ impl KnownReceipt {
         self.receipt.as_ref().filter(|receipt| receipt.is_done())
     }
 
-    /// Whether an attempt has failed for a reason that the receipt names.
+    /// Whether the receipt gives the reason of a failed attempt.
     pub(crate) fn has_reason(&self) -> bool {
         let state = self.receipt.as_ref().map(|receipt| &receipt.state);
         matches!(state, Some(State::Failed { .. }))
@@ -267,7 +268,7 @@ impl Receipt {
         matches!(self.state, State::Done(_))
     }
 
-    /// Whether the task has failed, also by not coming back from its last attempt.
+    /// Whether the task has failed, or its last attempt has expired.
     pub fn has_failed(&self, now: DateTime<Utc>) -> bool {
         match self.state {
             State::Failed { .. } => true,

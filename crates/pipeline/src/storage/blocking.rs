@@ -11,8 +11,11 @@ use crate::storage::{Problem, StorageError, StorageOperation};
 
 /// Calls `work` on a thread that may block, or on this one outside of a tokio runtime.
 ///
-/// Whoever drops the future waits until `work` has returned, or is sure never to begin: no write goes on
-/// after its caller has given up, and perhaps given the run's lock to another process.
+/// Dropping the future waits until `work` has returned, or is certain never to begin: no write continues
+/// after its caller has given up, and perhaps released the run's lock to another process.
+///
+/// Takes as many threads as there are calls at once: for a run those of its workers, of the hours that are
+/// listed and of the receipts that are read at the same time.
 pub(crate) async fn unblock<T: Send + 'static>(
     operation: StorageOperation,
     key: &str,
@@ -84,7 +87,7 @@ mod tests {
         let seen = has_ended.load(Ordering::SeqCst);
         assert_eq!(begun.load(Ordering::SeqCst), seen);
         std::thread::sleep(Duration::from_millis(250));
-        assert_eq!(has_ended.load(Ordering::SeqCst), seen, "it went on");
+        assert_eq!(has_ended.load(Ordering::SeqCst), seen, "it continued");
     }
 
     #[test]

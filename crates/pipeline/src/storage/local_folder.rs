@@ -347,9 +347,9 @@ impl Drop for StagedPath {
     }
 }
 
-/// An object in the making.
+/// An object that is being written.
 struct StagedFile {
-    // Dropped, and so closed, before its path is removed; `None` once all of it is on the disk.
+    // Dropped, and so closed, before its path is removed; `None` once the file is synced.
     file: Option<DirectFile>,
     staged: StagedPath,
 }
@@ -379,13 +379,13 @@ impl StagedObject for StagedFile {
     }
 }
 
-/// A rename lasts once the folder that holds the name is on the disk.
+/// A rename survives a crash only once the folder that holds the name is synced.
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     path.parent()
         .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-/// What is said of a file that can't be opened; the hint is for what is no regular file.
+/// The error of a file that can't be opened; the hint is for entries that are not regular files.
 fn not_opened(key: &str, error: NotOpened, hint: &str) -> StorageError {
     match error {
         NotOpened::Io(error) => storage_error(StorageOperation::Read, key, error),

@@ -1,4 +1,4 @@
-//! Compares what was tallied with what else lies in the ledger and in the destination.
+//! Compares the tally with the earlier audit and with the files in the destination.
 
 use event_recovery_format::OutputFormat;
 use futures::TryStreamExt;
@@ -102,7 +102,7 @@ impl Tally<'_> {
                 for file in page.objects.iter().filter(|file| file.key != success_key) {
                     self.compare_file(file, reread, format).await?;
                 }
-                // No task writes such names, but who reads the folder may read what has them.
+                // No task writes such names, but a reader of the folder may read such files.
                 for entry in &page.unreadable {
                     self.disagree(format!("`{}` belongs to no task of the run", entry.name));
                 }
