@@ -298,6 +298,6 @@ fn an_interrupted_start_leaves_the_run_going_and_says_how_to_look() {
     let output = child.wait_with_output().unwrap();
     let said = said(&output);
     assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(said.contains("the run goes on"), "{said}");
+    assert!(said.contains("the run continues"), "{said}");
     assert!(said.contains("--execution-id mine"), "{said}");
 }

@@ -231,6 +231,7 @@ impl Records for Bucket {
             Ok(()) => Ok(Written::Yes),
             // An `If-Match` on an object that is gone answers "not found".
             Err(error) if matches!(error.problem, Problem::Changed | Problem::Gone) => {
+                tracing::debug!(key, "another writer was first");
                 Ok(Written::PreconditionFailed)
             }
             Err(error) => Err(error),

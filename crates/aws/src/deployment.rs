@@ -48,7 +48,7 @@ pub enum DeploymentError {
         /// The hint, the request and the cause.
         circumstances: Circumstances,
     },
-    /// It is none of this software's, or an older one.
+    /// It is not a stack of this software, or one of an older version.
     #[error("the stack `{stack}` has no output `{output}`")]
     NoOutput {
         /// The stack.
@@ -229,7 +229,7 @@ impl Deployment {
         answer(function, called.await?)
     }
 
-    /// Hands an event to Lambda, once, and waits for nothing but its being taken.
+    /// Invokes a function asynchronously, once, and waits only until Lambda has accepted the event.
     ///
     /// # Errors
     ///

@@ -1,4 +1,5 @@
-//! Names the host that a request was for and did not get an answer from: the SDK's errors don't.
+//! Names the host that a request was for and did not get an answer from: the SDK's errors don't. Logs the SDK's
+//! own retries, which show nowhere else.
 
 use std::error::Error;
 
@@ -10,6 +11,7 @@ use aws_smithy_runtime_api::client::interceptors::context::{
 };
 use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
 use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::retries::RequestAttempts;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 
 /// Puts an [`Unreached`] into the chain of causes of a request that got no answer.
@@ -53,6 +55,17 @@ impl Intercept for NameEndpoint {
             host: host(context.request().uri()).to_owned(),
             region: config.load::<Region>().map(ToString::to_string),
         };
+        if let Some(attempts) = config.load::<RequestAttempts>()
+            && attempts.attempts() > 1
+        {
+            let (attempt, path) = (attempts.attempts(), path(context.request().uri()));
+            tracing::debug!(
+                host = endpoint.host,
+                path,
+                attempt,
+                "sending a request again"
+            );
+        }
         config.interceptor_state().store_put(endpoint);
         Ok(())
     }
@@ -91,4 +104,40 @@ impl Intercept for NameEndpoint {
 fn host(uri: &str) -> &str {
     let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
     rest.split(['/', '?']).next().unwrap_or(rest)
+}
+
+/// The path of a URI, which for S3 holds the key. The query may hold a signature.
+fn path(uri: &str) -> &str {
+    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let rest = rest.split('?').next().unwrap_or(rest);
+    rest.find('/').map_or("", |slash| &rest[slash..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{host, path};
+
+    #[test]
+    fn host_and_path_are_told_without_the_query() {
+        let rows = [
+            (
+                "https://b.s3.amazonaws.com/a/b?X-Sig=1",
+                "b.s3.amazonaws.com",
+                "/a/b",
+            ),
+            ("http://127.0.0.1:9000", "127.0.0.1:9000", ""),
+            (
+                "https://sqs.amazonaws.com?Action=x/y",
+                "sqs.amazonaws.com",
+                "",
+            ),
+        ];
+        for (uri, expected_host, expected_path) in rows {
+            assert_eq!(
+                (host(uri), path(uri)),
+                (expected_host, expected_path),
+                "{uri}"
+            );
+        }
+    }
 }

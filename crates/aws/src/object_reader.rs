@@ -83,13 +83,21 @@ impl ObjectReader {
                 Ok(None) => self.ended_early(),
                 Err(error) => stream_error(&self.key, error, self.request_id.clone()),
             };
-            // At the end, which is where a checksum fails, there is nothing to go on with.
+            // At the end, which is where a checksum fails, there is nothing to resume.
             let is_at_end = self.length == Some(self.position);
             if self.resumes == RESUMES_MAX || is_at_end || !error.is_transient() {
                 return Err(error);
             }
             self.resumes += 1;
-            // With `If-Match`, so that it is still the same object that goes on here.
+            tracing::debug!(
+                key = self.key,
+                position = self.position,
+                resume = self.resumes,
+                %error,
+                request_id = error.request_id().map(ToString::to_string),
+                "resuming the stream of an object"
+            );
+            // With `If-Match`, so that the rest is of the same object.
             let answer = get(&self.bucket, &self.key, &self.etag, self.position).await?;
             (self.body, self.request_id) = (answer.body, answer.request_id);
         }

@@ -21,7 +21,7 @@ const BATCH_BYTES_MAX: usize = 256 * 1024;
 const BATCHES_AT_ONCE: usize = 16;
 /// How often the entries that a batch failed with are sent again.
 const ATTEMPTS_MAX: u32 = 6;
-/// Wait before the second attempt; doubled for each further one.
+/// Backoff before the second attempt; doubled for each further one.
 const RETRY_WAIT: Duration = Duration::from_millis(100);
 /// The longest time a message can stay invisible ("Amazon SQS message quotas").
 const VISIBILITY_SECS_MAX: u32 = 12 * 60 * 60;
@@ -92,6 +92,13 @@ impl Queue {
             }
             let is_final = failed.iter().any(|failure| failure.sender_fault);
             problem = failed[0].code.clone();
+            tracing::debug!(
+                queue = self.url,
+                attempt,
+                entries = failed.len(),
+                error = problem,
+                "SQS did not take all entries of a batch"
+            );
             // Only those that were not taken are sent again.
             open = failed
                 .iter()

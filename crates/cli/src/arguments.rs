@@ -19,7 +19,8 @@ use crate::output::Output;
 #[command(
     after_help = "Exit codes: 0 complete; 1 could not run; 2 usage; 3 finished, but something \
 needs a look;\n130 interrupted; 141 whoever reads stdout went away before the end. Data goes to stdout, everything\n\
-for people to stderr."
+for people to stderr.\n\nEVENT_RECOVERY_LOG=LEVEL in the environment logs to stderr what the program does, never an event's content;\n\
+LEVEL is off (the default), error, warn, info, debug or trace."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -44,6 +45,18 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// As it is written on the command line.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Sample(_) => "sample",
+            Self::Run(_) => "run",
+            Self::Start(_) => "start",
+            Self::Status(_) => "status",
+            Self::Split(_) => "split",
+            Self::Completions { .. } => "completions",
+        }
+    }
+
     /// What it prints on stdout, if anything.
     pub(crate) fn data(&self) -> Option<&'static str> {
         match self {
@@ -106,7 +119,7 @@ pub(crate) struct SampleArguments {
 ///
 /// Plans the range, recovers every object, audits the result and says whether it is complete. Events
 /// are written below DESTINATION/execution_id=ID, the report and all that proves it below
-/// DESTINATION/_recovery/ID. A run that was interrupted goes on with the same arguments and its
+/// DESTINATION/_recovery/ID. An interrupted run is resumed with the same arguments and its
 /// execution id.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -187,7 +200,7 @@ pub(crate) struct RequestArguments {
     /// Only events of this type; may be given several times
     #[arg(long = "event-type", value_name = "T")]
     pub(crate) event_types: Vec<String>,
-    /// The run's id; a known one goes on with that run [default: a new one]
+    /// The run's id; a known one resumes that run [default: a new one]
     #[arg(long, value_name = "ID")]
     pub(crate) execution_id: Option<String>,
     /// Plan only: count objects, bytes and empty hours of each day, and write nothing
@@ -244,14 +257,14 @@ impl OutputArguments {
 ///
 /// Has the stack's planner check the request and then plan the run, which queues one task per
 /// backup object, and follows it until that is done. With --watch, follows the run to its end, with the
-/// exit codes of `run`. The run goes on when this program is interrupted.
+/// exit codes of `run`. The run continues when this program is interrupted.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   event-recovery start --stack event-recovery --watch \\
       --org-id tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be --start 2024-04-01 --end 2024-04-03
 
 Exit codes: 0 complete, or started without --watch; 1 could not start, or refused; 2 usage; 3 finished,
-but something needs a look; 130 interrupted, while the run goes on.")]
+but something needs a look; 130 interrupted, while the run continues.")]
 pub(crate) struct StartArguments {
     /// The name of the stack
     #[arg(long, value_name = "NAME")]

@@ -22,7 +22,7 @@ const HAND_OVERS_MAX: u32 = 100;
 /// How often it is handed over again although the planner was silent, before it ran out of time
 /// or since: one that dies each time dies the next time too.
 const SILENCES_MAX: u32 = 1;
-/// Looks at the ledger, one after the other, that may fail in passing: two minutes of them, and
+/// Polls of the ledger, one after the other, that may fail with a transient error: two minutes of them, and
 /// the requests' own attempts besides.
 pub(crate) const FAILED_LOOKS_MAX: u32 = 60;
 
@@ -89,7 +89,7 @@ pub(crate) struct Planning<'a, P, R> {
     /// What the planner said about it.
     pub(crate) checked: &'a CheckedRequest,
     pub(crate) pace: Pace,
-    /// Tells people how it goes on.
+    /// Tells people what happens.
     pub(crate) say: &'a dyn Fn(&str),
 }
 
@@ -134,7 +134,7 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
     /// # Errors
     ///
     /// A refusal, a planner that is not heard of, and a ledger that can't be read. Only a refusal
-    /// says that the run does not go on.
+    /// says that the run has ended.
     pub(crate) async fn follow(&self) -> Result<PlannerAnswer, Failure> {
         // What can't be read is noticed before anything is started.
         let before = self.look().await.map_err(Failure::from)?;
@@ -147,7 +147,7 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
                 Ok(now) => now.since(&before),
                 Err(error) => {
                     failed_looks += 1;
-                    self.bear(failed_looks, error)?;
+                    self.tolerate(failed_looks, error)?;
                     continue;
                 }
             };
@@ -219,7 +219,7 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
             (Some(planning), refusal) => match (planning.state, refusal) {
                 (PlanningState::Planned { tasks_queued }, _) => return Ok(Some(tasks_queued)),
                 (PlanningState::OutOfTime { hours_done, hours }, _) => (self.say)(&format!(
-                    "planning goes on: the planner's time was up after {hours_done} of {hours} hours"
+                    "planning continues: the planner ran out of time after {hours_done} of {hours} hours"
                 )),
                 (PlanningState::Planning, Some(refusal)) => self.weigh(refusal)?,
                 (PlanningState::Planning, None) => {}
@@ -279,8 +279,8 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
         Ledger::new(self.checked.execution_id.clone())
     }
 
-    /// Goes on after a look that failed in passing.
-    fn bear(&self, failed_looks: u32, error: LedgerError) -> Result<(), Failure> {
+    /// Goes on polling after a transient error.
+    fn tolerate(&self, failed_looks: u32, error: LedgerError) -> Result<(), Failure> {
         if !error.is_transient() || failed_looks > FAILED_LOOKS_MAX {
             return Err(self.goes_on(&error));
         }
@@ -300,7 +300,7 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
         let id = &self.checked.execution_id;
         Failure::could_not_run(format!("nothing is heard of the planner of the run `{id}`")).hint(
             format!(
-                "look for the id in the planner's log; the same command with `--execution-id {id}` goes on"
+                "look for the id in the planner's log; the same command with `--execution-id {id}` resumes the run"
             ),
         )
     }
@@ -308,7 +308,7 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
     fn goes_on(&self, problem: &dyn std::fmt::Display) -> Failure {
         let id = &self.checked.execution_id;
         Failure::could_not_run(format!(
-            "could not follow the run `{id}`, which may go on: {problem}"
+            "could not follow the run `{id}`, which may continue: {problem}"
         ))
         .hint(format!(
             "the same command with `--execution-id {id}` follows it again"

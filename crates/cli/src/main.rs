@@ -6,6 +6,7 @@ mod failure;
 mod folders;
 mod follow;
 mod location;
+mod log;
 mod output;
 mod progress;
 mod run;
@@ -36,13 +37,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let ended = match Arguments::try_parse() {
-        Ok(arguments) => carry_out(&arguments.command),
+        Ok(arguments) => log::init().and_then(|()| carry_out(&arguments.command)),
         Err(error) => explain(&error),
     };
     ended.unwrap_or_else(|failure| failure.end())
 }
 
 fn carry_out(command: &Command) -> Result<ExitCode, Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::debug!(version, command = command.name(), "begins");
     if let Some(what) = command.data() {
         // Better before hours of work than after them.
         streams::stdout().map_err(|error| Failure::of_stdout(what, &error))?;

@@ -15,7 +15,7 @@ use crate::terminal;
 /// How often a line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// Shows how a run goes on.
+/// Shows the progress of a run.
 pub(crate) struct Progress {
     bar: ProgressBar,
     /// When the next line is due; `None` where there is a bar, or nothing is wanted.

@@ -141,7 +141,7 @@ impl Job<'_> {
             }
             Ended::Stopped => {
                 let resume = self.resume_command();
-                say(&format!("stopped; to go on with the run:\n  {resume}"));
+                say(&format!("stopped; to resume the run:\n  {resume}"));
                 if self.arguments.output.json {
                     let report = inspect(&*held.storage, &self.execution_id, Utc::now()).await?;
                     print_json("the report", &report)?;
@@ -151,7 +151,7 @@ impl Job<'_> {
         }
     }
 
-    /// The command that goes on with this run.
+    /// The command that resumes this run.
     fn resume_command(&self) -> String {
         let arguments = self.arguments;
         let mut words = vec!["event-recovery".to_owned(), "run".to_owned()];

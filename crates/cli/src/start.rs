@@ -27,9 +27,9 @@ use crate::terminal::say;
 
 /// The output of the stack that names the planner.
 const PLANNER_OUTPUT: &str = "PlannerFunctionName";
-/// How long to wait between two looks at a run.
+/// The shortest time between two polls of a run.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// A look takes at most this part of the time.
+/// Polling takes at most one part in so many of the time.
 const LOOK_SHARE: u32 = 10;
 
 pub(crate) fn start(arguments: &StartArguments) -> Result<ExitCode, Failure> {
@@ -86,7 +86,7 @@ async fn invoke(arguments: &StartArguments) -> Result<ExitCode, Failure> {
         _ = next_signal() => {
             started.progress.finish();
             say(&format!(
-                "no longer watching; the run goes on; {}",
+                "no longer watching; the run continues; {}",
                 started.how_to_look()
             ));
             Ok(ExitCode::from(INTERRUPTED))
@@ -210,7 +210,7 @@ async fn watch(
                 failed_looks = 0;
                 progress.set(receipts, planned);
             }
-            // The run goes on, whatever becomes of the connection to its ledger.
+            // The run continues, whatever becomes of the connection to its ledger.
             Err(error) if error.is_transient() && failed_looks < FAILED_LOOKS_MAX => {
                 failed_looks += 1;
             }

@@ -53,7 +53,7 @@ pub struct AuditorFunction {
 enum Answered {
     /// The call has ended.
     Yes,
-    /// It must be looked at again after so many seconds.
+    /// The run must be polled again after so many seconds.
     Later(u32),
 }
 

@@ -81,7 +81,7 @@ impl PlannerFunction {
     /// # Errors
     ///
     /// A request that is refused, or a plan that could not be completed; the same invocation again
-    /// goes on with it.
+    /// resumes it.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<PlannerReply, Diagnostic> {
         let began = Instant::now();
         let (mut payload, context) = event.into_parts();

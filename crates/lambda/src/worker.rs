@@ -146,7 +146,7 @@ impl WorkerFunction {
         }
     }
 
-    /// Works on the tasks, so many at a time, as long as there is time to begin one. Returns the
+    /// Processes the tasks, so many at a time, as long as there is time to begin one. Returns the
     /// ids of the messages that the queue may forget.
     async fn work_all(
         &self,

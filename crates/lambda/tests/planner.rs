@@ -24,7 +24,7 @@ use event_recovery_pipeline::{
 };
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
-use support::doubles::{FaultyStorage, KeepingQueue, Operation};
+use support::doubles::{FaultyStorage, KeepingQueue, Operation, transient};
 use support::{ORG, Sandbox, Tree, event, object_key};
 
 #[derive(Default)]
@@ -60,7 +60,22 @@ impl Case {
         }
     }
 
+    fn record(&self, name: &str) -> Option<Value> {
+        let record = self.sandbox.read(&format!("_recovery/mine/{name}"))?;
+        Some(serde_json::from_slice(&record).unwrap())
+    }
+
     async fn invoke(&self, payload: Value, objects_max: &'static str) -> Result<Value, Diagnostic> {
+        self.invoke_for(payload, objects_max, 900).await
+    }
+
+    /// With so many seconds until the function's deadline.
+    async fn invoke_for(
+        &self,
+        payload: Value,
+        objects_max: &'static str,
+        secs: u64,
+    ) -> Result<Value, Diagnostic> {
         let reaches = PlannerReach {
             source: self.source.clone(),
             ledger: self.sandbox.destination(),
@@ -68,7 +83,7 @@ impl Case {
             auditor: self.calls.clone(),
         };
         let function = PlannerFunction::with(reaches, settings(objects_max)).unwrap();
-        let deadline = SystemTime::now() + Duration::from_secs(900);
+        let deadline = SystemTime::now() + Duration::from_secs(secs);
         let mut context = Context::default();
         context.request_id = "request-id".to_owned();
         context.deadline = deadline
@@ -207,6 +222,54 @@ async fn a_dry_run_and_a_plan_are_answered_alike() {
     assert_eq!(as_dry_run, dry);
 }
 
+#[tokio::test]
+async fn a_refused_request_lists_and_writes_nothing() {
+    let case = Case::new();
+    let error = case.plan(request(json!({"format": "csv"}))).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.error_type, "RefusedRequest");
+    assert!(error.error_message.contains("`parquet` or `ndjson`"));
+    assert_eq!(case.source.calls(Operation::List, ""), 0);
+    assert_eq!(case.sandbox.tree(), Tree::new());
+}
+
+#[tokio::test]
+async fn why_there_is_no_plan_is_in_the_ledger_for_those_who_do_not_wait() {
+    let mut case = Case::new();
+    let source = FaultyStorage::new(case.sandbox.source());
+    let source = source.at_first(Operation::List, "", 1, transient());
+    case.source = Arc::new(source);
+    let error = case.plan(request(json!({}))).await.unwrap_err();
+    assert_eq!(error.error_type, "NotPlanned");
+    let refusal = case.record("refused.json").unwrap();
+    assert_eq!(refusal["kind"], "transient");
+    let message = refusal["message"].as_str().unwrap();
+    assert!(error.error_message.starts_with(message), "{error:?}");
+    assert_eq!(case.record("planning.json").unwrap()["state"], "planning");
+    // Lambda retries the invocation, and what it refused before is lifted.
+    assert_eq!(case.plan(request(json!({}))).await.unwrap().tasks_queued, 2);
+    assert_eq!(case.record("refused.json"), None);
+    assert_eq!(case.record("planning.json").unwrap()["state"], "planned");
+}
+
+#[tokio::test]
+async fn an_invocation_without_time_says_how_far_it_got_and_the_next_one_resumes() {
+    let case = Case::new();
+    let error = case.invoke_for(request(json!({})), "10", 0).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.error_type, "OutOfTime");
+    assert!(error.error_message.contains("; hint: "), "{error:?}");
+    let planning = case.record("planning.json").unwrap();
+    assert_eq!(planning["state"], "out_of_time");
+    assert_eq!(planning["hours"], 2);
+    let hours_done = planning["hours_done"].as_u64().unwrap();
+    let queued = case.queue.take().len() as u64;
+    assert_eq!(queued, hours_done, "an object in each hour");
+    let answer = case.plan(request(json!({}))).await.unwrap();
+    assert_eq!(answer.tasks_queued + queued, 2);
+    assert_eq!(case.record("planning.json").unwrap()["state"], "planned");
+}
+
 /// Keeps notifications.
 #[derive(Default)]
 struct People(Mutex<Vec<(String, Value)>>);
@@ -271,7 +334,7 @@ async fn a_run_that_is_refused_half_way_is_told_as_refused_and_never_as_incomple
     );
     assert!(refusal.hint.unwrap().contains("split the range"));
     assert_eq!(case.sandbox.read("_recovery/mine/report.json"), None);
-    // A later call that goes on is audited again.
+    // A later call that plans the run is audited again.
     case.plan(request(json!({}))).await.unwrap();
     assert_eq!(case.calls.0.lock().unwrap().last().unwrap().number, 2);
 }

@@ -22,12 +22,12 @@ use serde_json::{Value, json};
 use support::doubles::{Effect, FaultyStorage, Operation, transient};
 use support::{Sandbox, event, id, object_key, request};
 
-/// Remembers which messages were hidden, and for how long.
+/// Keeps the visibility timeouts that messages get.
 #[derive(Default)]
-struct Hidden(Mutex<Vec<(String, u32)>>);
+struct Timeouts(Mutex<Vec<(String, u32)>>);
 
 #[async_trait]
-impl ChangeVisibility for Hidden {
+impl ChangeVisibility for Timeouts {
     async fn change_visibility(&self, receipt_handle: &str, secs: u32) -> Result<(), QueueError> {
         self.0
             .lock()
@@ -41,7 +41,7 @@ impl ChangeVisibility for Hidden {
 struct Case {
     sandbox: Sandbox,
     keys: Vec<String>,
-    hidden: Arc<Hidden>,
+    timeouts: Arc<Timeouts>,
 }
 
 impl Case {
@@ -59,7 +59,7 @@ impl Case {
         Self {
             sandbox,
             keys,
-            hidden: Arc::default(),
+            timeouts: Arc::default(),
         }
     }
 
@@ -85,8 +85,8 @@ impl Case {
             source: Arc::new(source),
             ..self.sandbox.worker()
         };
-        let hidden: Arc<dyn ChangeVisibility> = self.hidden.clone();
-        let function = WorkerFunction::with(worker, hidden, 10, 1769, "stack".to_owned());
+        let timeouts: Arc<dyn ChangeVisibility> = self.timeouts.clone();
+        let function = WorkerFunction::with(worker, timeouts, 10, 1769, "stack".to_owned());
         let event: SqsEvent = serde_json::from_value(json!({"Records": messages})).unwrap();
         let deadline = SystemTime::now() + Duration::from_secs(secs);
         let mut context = Context::default();
@@ -113,7 +113,7 @@ async fn a_batch_is_recovered_and_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_that_fails_in_passing_stays_and_waits_longer_each_time() {
+async fn a_task_with_a_transient_error_stays_and_is_delivered_again_with_backoff() {
     for (receives, wait_secs) in [(1, 30), (2, 60), (9, 900)] {
         let case = Case::new();
         let source = case
@@ -122,8 +122,8 @@ async fn a_task_that_fails_in_passing_stays_and_waits_longer_each_time() {
         let messages = vec![case.message(0, 1).await, case.message(1, receives).await];
         assert_eq!(case.handle(source, messages, 300).await, ["m1"]);
         assert_eq!(case.events(), 1);
-        let hidden = case.hidden.0.lock().unwrap().clone();
-        assert_eq!(hidden, [("r1".to_owned(), wait_secs)]);
+        let timeouts = case.timeouts.0.lock().unwrap().clone();
+        assert_eq!(timeouts, [("r1".to_owned(), wait_secs)]);
     }
 }
 
@@ -248,8 +248,8 @@ async fn no_task_is_begun_when_time_runs_short() {
     let left = case.handle(case.faulty(), messages, 0).await;
     assert_eq!(left, ["m0"]);
     assert_eq!(case.events(), 0);
-    // It comes again at once.
-    assert_eq!(*case.hidden.0.lock().unwrap(), [("r0".to_owned(), 0)]);
+    // It is delivered again at once.
+    assert_eq!(*case.timeouts.0.lock().unwrap(), [("r0".to_owned(), 0)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -302,7 +302,7 @@ async fn of_tasks_tried_alone_each_comes_before_each_other_one_within_two_receiv
 #[tokio::test(flavor = "multi_thread")]
 async fn a_last_attempt_is_announced_before_anything_can_go_wrong() {
     let case = Case::new();
-    // The task waits behind another, and then its attempt dies.
+    // The attempt dies.
     let source = case
         .faulty()
         .at_first(Operation::Open, &case.keys[0], 1, Effect::Panic);

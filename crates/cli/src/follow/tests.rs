@@ -409,7 +409,7 @@ async fn a_look_that_fails_does_not_end_the_following() {
     let failing = (1..=FAILED_LOOKS_MAX + 1).map(|look| (look, busy()));
     let world = World::new([(Ok(()), failing.collect())]);
     let error = world.follow().await.unwrap_err();
-    assert!(error.contains("which may go on"), "{error}");
+    assert!(error.contains("which may continue"), "{error}");
 }
 
 #[tokio::test]

@@ -191,9 +191,10 @@ mod tests {
                 "format": "parquet", "compression": "zstd", "domains": [], "event_types": [],
             },
             "objects": objects,
-            "bytes": {"read": 10, "events": 7, "whitespace": 2, "rejected": 1},
+            "bytes": {"source": 9, "read": 10, "events": 7, "whitespace": 2, "rejected": 1},
             "events": {
                 "found": 4, "written": 1, "out_of_window": 1, "filtered_out": 1, "duplicates": 1,
+                "outside_tolerance": 1, "repeated_ids": 1,
             },
             "rejected_fragments": 3, "outside_tolerance_max_millis": 0, "foreign_names": 0,
             "output": {"files": 1, "bytes": 1}, "unrecovered": unrecovered, "rejected_files": [],
@@ -216,8 +217,9 @@ mod tests {
             },
             "events": {
                 "found": 4, "written": 1, "out_of_window": 1, "filtered_out": 1, "duplicates": 1,
+                "outside_tolerance": 1, "repeated_ids": 1,
             },
-            "bytes": {"read": 10, "events": 7, "whitespace": 2, "rejected": 1},
+            "bytes": {"source": 9, "read": 10, "events": 7, "whitespace": 2, "rejected": 1},
             "rejected_fragments": 3,
             "unrecovered": [{"key": "k0", "reason": "gone", "hint": null}],
             "output": "s3://bucket/execution_id=mine/",

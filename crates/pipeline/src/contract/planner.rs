@@ -247,11 +247,11 @@ mod tests {
         serde_json::from_value(json!({
             "version": 2, "software": "event-recovery 0.1.0", "execution_id": "mine",
             "created_at": "2024-04-03T00:00:00Z", "planned_at": "2024-04-03T00:00:00Z",
-            "request": resolved(), "hours": 2, "empty_hours": ["2024/04/01/01"],
+            "request": resolved(), "hours": 2, "empty_hours": ["2024-04-01T01"],
             "objects": {"listed": 9, "pruned": 2, "planned": 7}, "foreign_names": 1, "bytes": 700,
             "days": [{
                 "date": "2024-04-01", "objects": {"listed": 9, "pruned": 2, "planned": 7},
-                "bytes": 700, "empty_hours": ["2024/04/01/01"],
+                "bytes": 700, "empty_hours": ["2024-04-01T01"],
             }],
         }))
         .unwrap()
@@ -306,13 +306,13 @@ mod tests {
         let answer = PlannerAnswer::planned(planned, RunPlaces::of(&id(), "s3://b"));
         assert_reads_as(
             PlannerReply::Planned(Box::new(answer)),
-            r#"{"execution_id":"mine","dry_run":false,"hours":2,"empty_hours":["2024/04/01/01"],"objects":{"listed":9,"pruned":2,"planned":7},"foreign_names":1,"bytes":700,"days":null,"tasks_queued":7,"ledger":"s3://b/_recovery/mine/","output":"s3://b/execution_id=mine/"}"#,
+            r#"{"execution_id":"mine","dry_run":false,"hours":2,"empty_hours":["2024-04-01T01"],"objects":{"listed":9,"pruned":2,"planned":7},"foreign_names":1,"bytes":700,"days":null,"tasks_queued":7,"ledger":"s3://b/_recovery/mine/","output":"s3://b/execution_id=mine/"}"#,
         );
         let days = serde_json::to_string(&plan().days).unwrap();
         assert_reads_as(
             PlannerReply::Planned(Box::new(PlannerAnswer::dry_run(plan()))),
             &format!(
-                r#"{{"execution_id":"mine","dry_run":true,"hours":2,"empty_hours":["2024/04/01/01"],"objects":{{"listed":9,"pruned":2,"planned":7}},"foreign_names":1,"bytes":700,"days":{days},"tasks_queued":0,"ledger":null,"output":null}}"#
+                r#"{{"execution_id":"mine","dry_run":true,"hours":2,"empty_hours":["2024-04-01T01"],"objects":{{"listed":9,"pruned":2,"planned":7}},"foreign_names":1,"bytes":700,"days":{days},"tasks_queued":0,"ledger":null,"output":null}}"#
             ),
         );
     }

@@ -1,0 +1,237 @@
+//! What the auditor does with its calls: when it waits, whom it tells what, and how often.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
+
+#[path = "../../pipeline/tests/support/mod.rs"]
+mod support;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use aws_lambda_events::sqs::SqsEvent;
+use event_recovery_aws::TopicError;
+use event_recovery_lambda::{AuditorFunction, ChangeVisibility, Notify, Settings};
+use event_recovery_pipeline::{
+    AUDIT_CALL_VERSION, AuditCall, Destination, Notification, QueueError, Verdict,
+};
+use lambda_runtime::{Context, LambdaEvent};
+use serde_json::json;
+use support::doubles::{FaultyStorage, Operation, transient};
+use support::{Sandbox, at, event, id, object_key, receipt_key, request};
+
+const FAR_FUTURE: &str = "2999-01-01T00:00:00Z";
+const PAST: &str = "2024-01-01T00:00:00Z";
+const HOUR: &str = "2024-04-01T00:10:00Z";
+
+/// Keeps what people are told, after failing as often as told.
+#[derive(Default)]
+struct People {
+    failures: AtomicU32,
+    told: Mutex<Vec<(String, Notification)>>,
+}
+
+#[async_trait]
+impl Notify for People {
+    async fn notify(&self, subject: &str, message: &str) -> Result<(), TopicError> {
+        let failures = self.failures.load(Ordering::Relaxed);
+        if failures > 0 {
+            self.failures.store(failures - 1, Ordering::Relaxed);
+            return Err(TopicError::new("topic", "the topic was told to fail"));
+        }
+        let message = serde_json::from_str(message).unwrap();
+        self.told
+            .lock()
+            .unwrap()
+            .push((subject.to_owned(), message));
+        Ok(())
+    }
+}
+
+/// Keeps the visibility timeouts that messages get.
+#[derive(Default)]
+struct Timeouts(Mutex<Vec<u32>>);
+
+#[async_trait]
+impl ChangeVisibility for Timeouts {
+    async fn change_visibility(&self, receipt_handle: &str, secs: u32) -> Result<(), QueueError> {
+        assert_eq!(receipt_handle, "r");
+        self.0.lock().unwrap().push(secs);
+        Ok(())
+    }
+}
+
+/// A run of one object, which is recovered.
+struct Case {
+    sandbox: Sandbox,
+    people: Arc<People>,
+    timeouts: Arc<Timeouts>,
+}
+
+impl Case {
+    async fn new() -> Self {
+        let sandbox = Sandbox::new();
+        sandbox.back_up(&object_key(HOUR, 1), event("a", HOUR));
+        sandbox.recover(request(json!({})), &id("run")).await;
+        Self {
+            sandbox,
+            people: Arc::default(),
+            timeouts: Arc::default(),
+        }
+    }
+
+    /// As if the object's task were still in its queue.
+    async fn unfinished() -> Self {
+        let case = Self::new().await;
+        let receipt = receipt_key(&id("run"), &object_key(HOUR, 1));
+        case.sandbox.remove(&receipt);
+        case
+    }
+
+    fn faulty(&self) -> FaultyStorage {
+        FaultyStorage::new(self.sandbox.destination())
+    }
+
+    /// Whether the call stays in its queue.
+    async fn handle(
+        &self,
+        destination: Arc<dyn Destination>,
+        deadline: &str,
+        receives: u32,
+    ) -> bool {
+        let call = AuditCall {
+            version: AUDIT_CALL_VERSION,
+            execution_id: id("run"),
+            number: 1,
+            deadline: at(deadline),
+        };
+        let body = serde_json::to_string(&call).unwrap();
+        self.handle_body(destination, &body, receives).await
+    }
+
+    async fn handle_body(
+        &self,
+        destination: Arc<dyn Destination>,
+        body: &str,
+        receives: u32,
+    ) -> bool {
+        let event: SqsEvent = serde_json::from_value(json!({"Records": [{
+            "messageId": "m", "receiptHandle": "r", "body": body,
+            "attributes": {"ApproximateReceiveCount": receives.to_string()},
+        }]}))
+        .unwrap();
+        let settings =
+            Settings::from_values(|name| (name == "DESTINATION_BUCKET").then(|| "b".to_owned()));
+        let (timeouts, people) = (self.timeouts.clone(), self.people.clone());
+        let function = AuditorFunction::with(destination, timeouts, people, settings).unwrap();
+        let answer = function.handle(LambdaEvent::new(event, Context::default()));
+        !answer.await.unwrap().batch_item_failures.is_empty()
+    }
+
+    fn told(&self) -> Vec<(String, Notification)> {
+        self.people.told.lock().unwrap().clone()
+    }
+}
+
+#[tokio::test]
+async fn an_unfinished_run_is_polled_with_backoff_and_nobody_is_told() {
+    let case = Case::unfinished().await;
+    for receives in [1, 2, 9] {
+        let destination = case.sandbox.destination();
+        assert!(case.handle(destination, FAR_FUTURE, receives).await);
+    }
+    assert_eq!(*case.timeouts.0.lock().unwrap(), [15, 30, 300]);
+    assert!(case.told().is_empty());
+}
+
+#[tokio::test]
+async fn a_finished_run_is_told_once() {
+    let case = Case::new().await;
+    for _ in 0..2 {
+        let destination = case.sandbox.destination();
+        assert!(!case.handle(destination, FAR_FUTURE, 1).await);
+    }
+    let told = case.told();
+    let [(subject, Notification::Audited(run))] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(subject, "event-recovery complete: run");
+    assert_eq!((run.verdict, run.overdue), (Verdict::Complete, false));
+    assert_eq!(run.report, "s3://b/_recovery/run/report.json");
+    assert!(case.timeouts.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_overdue_run_is_told_once_as_incomplete() {
+    let case = Case::unfinished().await;
+    for _ in 0..2 {
+        let destination = case.sandbox.destination();
+        assert!(!case.handle(destination, PAST, 9).await);
+    }
+    let told = case.told();
+    let [(subject, Notification::Audited(run))] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(subject, "event-recovery incomplete: run");
+    assert!(run.overdue && run.objects.missing == 1, "{run:?}");
+}
+
+#[tokio::test]
+async fn a_transient_error_is_retried_and_then_the_run_is_told() {
+    let case = Case::new().await;
+    let destination = Arc::new(case.faulty().at_first(Operation::List, "", 1, transient()));
+    assert!(case.handle(destination.clone(), FAR_FUTURE, 1).await);
+    assert!(case.told().is_empty());
+    assert!(!case.handle(destination, FAR_FUTURE, 2).await);
+    assert_eq!(case.told().len(), 1);
+    assert_eq!(*case.timeouts.0.lock().unwrap(), [15]);
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_audited_by_its_deadline_is_told_as_incomplete() {
+    let case = Case::new().await;
+    let listing_fails = |case: &Case| {
+        let faulty = case.faulty();
+        Arc::new(faulty.at_first(Operation::List, "", 1000, transient()))
+    };
+    assert!(case.handle(listing_fails(&case), FAR_FUTURE, 1).await);
+    assert!(case.told().is_empty());
+    assert!(!case.handle(listing_fails(&case), PAST, 2).await);
+    let told = case.told();
+    let [(subject, Notification::NotAudited(run))] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(subject, "event-recovery incomplete: run");
+    assert!(run.reasons[0].starts_with("it could not be audited: could not "));
+    assert_eq!(run.ledger, "s3://b/_recovery/run/");
+}
+
+#[tokio::test]
+async fn a_notification_that_fails_is_sent_later() {
+    let case = Case::new().await;
+    case.people.failures.store(1, Ordering::Relaxed);
+    let destination = case.sandbox.destination();
+    assert!(case.handle(destination.clone(), FAR_FUTURE, 1).await);
+    assert!(case.told().is_empty());
+    assert!(!case.handle(destination, FAR_FUTURE, 2).await);
+    assert_eq!(case.told().len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_that_holds_no_call_stays_in_the_queue() {
+    let case = Case::new().await;
+    let newer = json!({
+        "version": AUDIT_CALL_VERSION + 1, "execution_id": "run", "number": 1, "deadline": PAST,
+    });
+    for body in ["", "{}", &newer.to_string()] {
+        let destination = case.sandbox.destination();
+        assert!(case.handle_body(destination, body, 1).await, "{body}");
+    }
+    assert_eq!(*case.timeouts.0.lock().unwrap(), [300; 3]);
+    assert!(case.told().is_empty());
+}
