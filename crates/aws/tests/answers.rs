@@ -9,14 +9,15 @@
 
 mod loopback;
 
+use std::error::Error as _;
 use std::io::Read;
 use std::net::TcpListener;
 use std::time::Duration;
 
 use event_recovery_aws::{AssumedRole, Bucket, Queue, SdkConfig, assume, s3_client, sqs_client};
 use event_recovery_pipeline::{
-    AUDIT_CALL_VERSION, AuditCall, CallAuditor, ExecutionId, ListObjects, OpenObject, Problem,
-    Records, StorageError,
+    AUDIT_CALL_VERSION, AuditCall, CallAuditor, ExecutionId, LedgerError, ListObjects, OpenObject,
+    PlanError, Problem, QueueError, Records, StorageError,
 };
 use loopback::{Server, session_at};
 
@@ -80,13 +81,43 @@ async fn content_that_does_not_match_its_checksum_is_damaged_and_not_asked_for_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_breaks_off_is_said_in_words_and_may_pass() {
+async fn a_body_that_breaks_off_is_said_in_words_and_is_transient() {
     let mut answer = object(&[b'x'; 1000], None);
     answer.truncate(answer.len() - 500);
     let server = Server::answering(answer);
     let error = bucket_of(&server).await.get("key").await.unwrap_err();
     assert!(error.is_transient(), "{error}");
     assert!(!error.to_string().contains("streaming error"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_denied_is_told_by_its_id_beside_the_text() {
+    let body = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+    let answer = format!(
+        "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nx-amz-request-id: 4FE2\r\nx-amz-id-2: Zm8=\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let server = Server::answering(answer.into_bytes());
+    let bucket = bucket_of(&server).await;
+    let error = bucket.list_page("main_stream/", None).await.unwrap_err();
+    let text = error.to_string();
+    assert_eq!(
+        text,
+        "could not list `main_stream/`: access denied (AccessDenied)"
+    );
+    let request_id = error.request_id().unwrap();
+    assert_eq!(request_id.id, "4FE2");
+    assert_eq!(request_id.extended_id.as_deref(), Some("Zm8="));
+    // The SDK's own error is kept, and passed on by the errors that hold this one.
+    let error = PlanError::from(LedgerError::from(error));
+    assert_eq!(error.request_id().unwrap().id, "4FE2");
+    let chain = std::iter::successors(error.source(), |cause| (**cause).source());
+    let chain: Vec<String> = chain.map(ToString::to_string).collect();
+    assert!(
+        chain.iter().any(|cause| cause.contains("AccessDenied")),
+        "{chain:?}"
+    );
 }
 
 /// A host that nobody listens on.
@@ -120,10 +151,12 @@ async fn no_answer_names_the_host_and_says_what_to_check() {
         assert_says_what_to_check(name, &error.hint().unwrap(), &host);
         let error = call(&config, &host).await;
         assert!(
-            error.contains(&format!("no answer from `{host}`: ")),
+            error
+                .to_string()
+                .contains(&format!("no answer from `{host}`: ")),
             "{name}: {error}"
         );
-        assert_says_what_to_check(name, &error, &host);
+        assert_says_what_to_check(name, &error.hint().unwrap(), &host);
     }
 }
 
@@ -134,7 +167,7 @@ fn assert_says_what_to_check(name: &str, hint: &str, host: &str) {
 }
 
 /// What is said when a message can't be sent.
-async fn call(config: &SdkConfig, host: &str) -> String {
+async fn call(config: &SdkConfig, host: &str) -> QueueError {
     let queue = Queue::new(
         sqs_client(config),
         format!("http://{host}/000000000000/calls"),
@@ -145,7 +178,7 @@ async fn call(config: &SdkConfig, host: &str) -> String {
         number: 1,
         deadline: "2024-04-01T00:00:00Z".parse().unwrap(),
     };
-    queue.call(&call).await.unwrap_err().to_string()
+    queue.call(&call).await.unwrap_err()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,6 +73,15 @@ enum Failure {
 }
 
 impl Failure {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Audit(error) => error.hint(),
+            Self::Ledger(error) => error.hint(),
+            Self::Topic(error) => error.hint(),
+            Self::Notification(_) => None,
+        }
+    }
+
     fn request_id(&self) -> Option<&RequestId> {
         match self {
             Self::Audit(error) => error.request_id(),
@@ -161,8 +170,9 @@ impl AuditorFunction {
             Ok(false) => Answered::Later(wait_secs),
             Err(error) => {
                 let execution_id = call.execution_id.as_str();
+                let hint = error.hint();
                 let failed_request_id = error.request_id().map(ToString::to_string);
-                tracing::error!(%error, execution_id, failed_request_id, "the run could not be audited yet");
+                tracing::error!(%error, execution_id, hint, failed_request_id, "the run could not be audited yet");
                 Answered::Later(wait_secs)
             }
         }
@@ -269,8 +279,7 @@ impl AuditorFunction {
         self.notify(&told).await?;
         LogLine::new("run not audited")
             .field("execution_id", call.execution_id.as_str())
-            .field("error", error.to_string())
-            .failed_request(error.request_id())
+            .error(error, error.hint(), error.request_id())
             .metric("RunsIncomplete", Unit::Count, 1)
             .write(&self.settings.stack);
         Ok(())

@@ -51,8 +51,9 @@ pub(crate) async fn deliver_again(queue: &dyn ChangeVisibility, message: &SqsMes
         return;
     };
     if let Err(error) = queue.change_visibility(receipt_handle, secs).await {
+        let hint = error.hint();
         let failed_request_id = error.request_id().map(ToString::to_string);
-        tracing::warn!(%error, failed_request_id, "the message keeps its visibility timeout");
+        tracing::warn!(%error, hint, failed_request_id, "the message keeps its visibility timeout");
     }
 }
 

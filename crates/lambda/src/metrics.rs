@@ -1,5 +1,6 @@
 //! Log lines that are metrics too, in CloudWatch's embedded metric format.
 
+use std::fmt::Display;
 use std::io::Write as _;
 
 use chrono::Utc;
@@ -44,12 +45,21 @@ impl LogLine {
         self
     }
 
-    /// Adds the id of the request that failed, if there is one.
-    pub(crate) fn failed_request(self, request_id: Option<&RequestId>) -> Self {
-        match request_id {
-            Some(request_id) => self.field("failed_request_id", request_id.to_string()),
-            None => self,
+    /// Adds an error: its text and, as far as they are known, what to do about it and which request failed.
+    pub(crate) fn error(
+        mut self,
+        error: &dyn Display,
+        hint: Option<String>,
+        request_id: Option<&RequestId>,
+    ) -> Self {
+        self = self.field("error", error.to_string());
+        if let Some(hint) = hint {
+            self = self.field("hint", hint);
         }
+        if let Some(request_id) = request_id {
+            self = self.field("failed_request_id", request_id.to_string());
+        }
+        self
     }
 
     /// Adds a metric.

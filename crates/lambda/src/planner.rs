@@ -216,9 +216,7 @@ impl PlannerFunction {
         .field("scheduled", asked.is_scheduled)
         .metric("PlanDurationMillis", Unit::Milliseconds, millis(took));
         if let Err(error) = planned {
-            line = line
-                .field("error", error.to_string())
-                .failed_request(error.request_id());
+            line = line.error(error, error.hint(), error.request_id());
         }
         if let Some(planned) = planned.ok().filter(|_| !is_dry_run) {
             let plan = &planned.plan;

@@ -141,8 +141,9 @@ impl WorkerFunction {
         }
         if let Err(error) = self.worker.announce(&received.task, delivery).await {
             let key = received.task.key.as_str();
+            let hint = error.hint();
             let failed_request_id = error.request_id().map(ToString::to_string);
-            tracing::warn!(%error, key, failed_request_id, "the last attempt could not be announced");
+            tracing::warn!(%error, key, hint, failed_request_id, "the last attempt could not be announced");
         }
     }
 
@@ -211,8 +212,7 @@ impl WorkerFunction {
             .field("execution_id", received.task.execution_id.as_str())
             .field("key", received.task.key.as_str())
             .field("receives", receives)
-            .field("error", error.to_string())
-            .failed_request(error.request_id())
+            .error(error, error.hint(), error.request_id())
             .field("wait_secs", wait_secs)
             .metric("TaskRetries", Unit::Count, 1)
             .metric("TaskDurationMillis", Unit::Milliseconds, millis(took))
