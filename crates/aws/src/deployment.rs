@@ -102,12 +102,12 @@ pub enum InvocationError {
 impl DeploymentError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        self.circumstances()?.hint.clone()
+        self.circumstances()?.hint()
     }
 
     /// The id of the request that failed, if it was answered.
     pub fn request_id(&self) -> Option<&RequestId> {
-        self.circumstances()?.request_id.as_ref()
+        self.circumstances()?.request_id()
     }
 
     fn circumstances(&self) -> Option<&Circumstances> {
@@ -121,12 +121,12 @@ impl DeploymentError {
 impl InvocationError {
     /// What to do about it. An error of the function has its hint in its message.
     pub fn hint(&self) -> Option<String> {
-        self.circumstances()?.hint.clone()
+        self.circumstances()?.hint()
     }
 
     /// The id of the request that failed, if it was answered.
     pub fn request_id(&self) -> Option<&RequestId> {
-        self.circumstances()?.request_id.as_ref()
+        self.circumstances()?.request_id()
     }
 
     fn circumstances(&self) -> Option<&Circumstances> {

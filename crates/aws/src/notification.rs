@@ -40,12 +40,12 @@ impl TopicError {
 
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        self.circumstances.hint.clone()
+        self.circumstances.hint()
     }
 
     /// The id of the request that failed, if SNS answered it.
     pub fn request_id(&self) -> Option<&RequestId> {
-        self.circumstances.request_id.as_ref()
+        self.circumstances.request_id()
     }
 }
 

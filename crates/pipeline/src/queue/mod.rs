@@ -54,12 +54,12 @@ impl QueueError {
 
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        self.circumstances.hint.clone()
+        self.circumstances.hint()
     }
 
     /// The id of the request that failed, if the queue is a service and it answered.
     pub fn request_id(&self) -> Option<&RequestId> {
-        self.circumstances.request_id.as_ref()
+        self.circumstances.request_id()
     }
 }
 

@@ -19,13 +19,17 @@ pub struct StorageError {
     circumstances: Circumstances,
 }
 
-/// What is known of a failure besides its text.
+/// What is known of a failure besides its text: what to do about it, which request it was, what caused it.
 #[derive(Debug, Clone, Default)]
-pub struct Circumstances {
-    /// What to do about it.
-    pub hint: Option<String>,
-    /// The id of the request that failed, if a service answered it.
-    pub request_id: Option<RequestId>,
+pub struct Circumstances(
+    // Small where nothing is known, and out of the way where something is: results hold errors by value.
+    Option<Box<Known>>,
+);
+
+#[derive(Debug, Clone, Default)]
+struct Known {
+    hint: Option<String>,
+    request_id: Option<RequestId>,
     cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -88,7 +92,7 @@ impl StorageError {
     /// Adds what to do about it.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.circumstances.hint = Some(hint.into());
+        self.circumstances = self.circumstances.with_hint(hint);
         self
     }
 
@@ -108,12 +112,12 @@ impl StorageError {
 
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
-        self.circumstances.hint.clone()
+        self.circumstances.hint()
     }
 
     /// The id of the request that failed, if the storage is a service and it answered.
     pub fn request_id(&self) -> Option<&RequestId> {
-        self.circumstances.request_id.as_ref()
+        self.circumstances.request_id()
     }
 
     /// Whether trying again can help.
@@ -125,7 +129,7 @@ impl StorageError {
 /// Two failures are the same that say the same, whichever requests they were.
 impl PartialEq for StorageError {
     fn eq(&self, other: &Self) -> bool {
-        let told = |error: &Self| (error.operation, error.circumstances.hint.clone());
+        let told = |error: &Self| (error.operation, error.hint());
         told(self) == told(other) && self.key == other.key && self.problem == other.problem
     }
 }
@@ -153,23 +157,40 @@ impl Error for StorageError {
 impl Circumstances {
     /// With a hint and a request id, if they are known.
     pub fn new(hint: Option<String>, request_id: Option<RequestId>) -> Self {
-        Self {
+        Self(Some(Box::new(Known {
             hint,
             request_id,
             cause: None,
-        }
+        })))
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.get_or_insert_default().hint = Some(hint.into());
+        self
     }
 
     /// Adds the error that it came from.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
-        self.cause = Some(Arc::new(cause));
+        self.0.get_or_insert_default().cause = Some(Arc::new(cause));
         self
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        self.0.as_ref()?.hint.clone()
+    }
+
+    /// The id of the request that failed, if a service answered it.
+    pub fn request_id(&self) -> Option<&RequestId> {
+        self.0.as_ref()?.request_id.as_ref()
     }
 
     /// What [`Error::source`] of the failure gives.
     pub fn source(&self) -> Option<&(dyn Error + 'static)> {
-        let cause = self.cause.as_deref()?;
+        let cause = self.0.as_ref()?.cause.as_deref()?;
         Some(cause)
     }
 }
