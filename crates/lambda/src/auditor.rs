@@ -78,7 +78,7 @@ impl Failure {
             Self::Audit(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
             Self::Topic(error) => error.hint(),
-            Self::Notification(_) => None,
+            Self::NotificationTimedOut | Self::Notification(_) => None,
         }
     }
 
