@@ -1,5 +1,5 @@
-# `make help` lists the targets. Everything that they need beyond Rust, Python 3 and make is
-# installed by them, into target/ and .venv/.
+# `make help` lists the targets. They install everything that they need beyond Rust, Python 3 and make
+# into target/ and .venv/.
 
 CARGO ?= cargo
 PYTHON ?= python3
@@ -17,9 +17,9 @@ TOOLS := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
 ARCHITECTURE ?= x86_64
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 26
 
-demo: ## build, make a sample backup, recover it to Parquet and show the result
+demo: ## build, generate a sample backup, recover it to Parquet and show the result
 	$(CARGO) build --release --locked --package event-recovery
 	rm -rf $(DEMO)
 	$(BINARY) sample $(DEMO)/backup --hours 6
@@ -28,15 +28,15 @@ demo: ## build, make a sample backup, recover it to Parquet and show the result
 		--start 2024-04-01T00:00:00Z --end 2024-04-01T06:00:00Z
 	@echo
 	@find $(DEMO)/recovered/execution_id=demo -name '*.parquet' | sort | head -n 3
-	@echo "...: in all `find $(DEMO)/recovered/execution_id=demo -name '*.parquet' | wc -l` Parquet files"
+	@echo "...: `find $(DEMO)/recovered/execution_id=demo -name '*.parquet' | wc -l` Parquet files in total"
 
-test: $(VENV)/installed ## run all tests but those of the whole stack, after installing what they need
+test: $(VENV)/installed ## install what the tests need, and run all except those of the whole stack
 	$(CARGO) test --workspace --locked --quiet
 
-test-instructions: $(VENV)/installed ## run the tests around the splitter with each kind of instructions
+test-instructions: $(VENV)/installed ## run the tests that use the splitter with each kind of vector instructions
 	scripts/test-instructions.sh
 
-e2e: $(VENV)/installed ## build and deploy the stack into an emulator, and test it from end to end
+e2e: $(VENV)/installed ## deploy the stack into an emulator and test it end to end, or only the named SCENARIOS
 	$(TOOLS) $(VENV)/bin/python tests/e2e/e2e.py $(SCENARIOS)
 
 $(VENV)/installed: tests/requirements.txt infra/requirements.txt
@@ -53,13 +53,13 @@ validate: $(VENV)/installed ## check the template with SAM, cfn-lint and checkov
 	$(VENV)/bin/cfn-lint template.yaml
 	$(VENV)/bin/checkov --skip-download --quiet --compact --config-file .checkov.yaml --file template.yaml
 
-deploy: build ## deploy the stack to AWS, asking for what is not in samconfig.toml
+deploy: build ## deploy the stack to AWS; asks for each parameter
 	$(TOOLS) sam deploy --guided
 
 invoke-local: build ## run each function with each payload of infra/events in a container (needs Docker)
 	$(TOOLS) scripts/invoke-local.sh
 
-check: lint ## lint, and check dependencies and licenses: what CI runs besides the tests
+check: lint ## lint, and check modules, dependencies, documents and licenses
 	$(PYTHON) scripts/check-modules.py
 	scripts/check-dependencies.sh
 	scripts/check-docs.sh
@@ -69,19 +69,19 @@ check: lint ## lint, and check dependencies and licenses: what CI runs besides t
 fmt: ## format the code
 	$(CARGO) fmt --all
 
-advisories: ## look for known vulnerabilities in the dependencies (needs the advisory database on GitHub)
+advisories: ## check the dependencies for known vulnerabilities (downloads the advisory database from GitHub)
 	scripts/cargo-deny.sh advisories
 
 minimum-rust: ## check that the workspace compiles with the `rust-version` of Cargo.toml
 	rustup toolchain install --profile minimal $(MINIMUM_RUST)
 	rustup run $(MINIMUM_RUST) cargo check --workspace --all-targets --locked
 
-lint: ## check format, clippy and the documentation's links
+lint: ## check formatting, clippy lints and links in doc comments
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
 
-bench: $(VENV)/bench-installed$(BENCH_SPARK) ## compare with other tools that could do the work (BENCH_SPARK=1: with Spark)
+bench: $(VENV)/bench-installed$(BENCH_SPARK) ## compare speed and results with other tools (BENCH_SPARK=1: also with Spark)
 	$(CARGO) build --release --locked --package event-recovery
 	$(VENV)/bin/python bench/compare.py --binary $(BINARY) \
 		--micro "$(CARGO) bench --locked --quiet --package event-recovery-format --bench recover" \
@@ -92,21 +92,21 @@ $(VENV)/bench-installed$(BENCH_SPARK): $(VENV)/installed bench/requirements.txt 
 		$(if $(BENCH_SPARK),--requirement bench/requirements-spark.txt)
 	touch $@
 
-bench-gate: ## count instructions and compare them with the recorded ones
+bench-gate: ## count instructions and compare the counts with the recorded ones
 	$(PYTHON) bench/gate.py
 
 measure-functions: $(VENV)/installed ## measure size, cold start and memory of the built functions
 	$(VENV)/bin/python scripts/measure-functions.py
 
-fuzz: ## fuzz the splitter for 20 s a target, or FUZZ_SECONDS
+fuzz: ## fuzz the splitter for 20 s per target, or FUZZ_SECONDS
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 
-mutants: ## split all damaged events of the test that looks at a sample of them
+mutants: ## split every damaged event of the test that otherwise takes a sample of them
 	MUTANTS_STRIDE=1 $(CARGO) test --locked --package event-recovery-splitter --test mutants -- --nocapture
 
-races: ## run 1,000 races of processes for one destination, or RACES
+races: ## race processes for one destination 1,000 times, or RACES times
 	RACES=$(RACES) $(CARGO) test --workspace --locked --test races
 
-memory: ## measure the resident memory of recovering one object of 1 GB
+memory: ## measure the resident memory while recovering one object of 1 GB
 	$(CARGO) build --release --locked --package event-recovery
 	scripts/measure-memory.sh $(BINARY)

@@ -51,12 +51,12 @@ def arguments():
 
 
 def failure(what, work):
-    """With what event-recovery said, which holds no content of events."""
+    """With the log of event-recovery, which holds no content of events."""
     return SystemExit(f"error: {what} failed\n{(work / 'log.txt').read_text(errors='replace')}")
 
 
 def run_tool(tool, data, work):
-    """One run into an empty folder, which is left for who wants to look at the result."""
+    """One run into an empty folder, which the caller removes."""
     output = work / "output"
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()
@@ -140,7 +140,7 @@ def data_note(clean, hard, intact, large):
 
 
 def bars(rows):
-    """`cp` stands beside NDJSON: it reads and writes the same bytes, and does nothing else."""
+    """`cp` is in the NDJSON group: it reads and writes the same bytes, and does nothing else."""
     return [
         ("ndjson" if row.tool.group == "copy" else row.tool.group, row.tool.name.split(",")[0],
          row.median_cpu_secs_per_gb, row.tool.is_ours, "wrong" in row.intact)

@@ -2,9 +2,9 @@
 
 Usage: gate.py [--record] [--instructions NAME]...
 
-It fails if a benchmark takes more instructions than recorded, or so few that the record is to be
-renewed; by how much they may differ is the record's `tolerance_percent`. --record writes what it
-counts instead. The record has counts for each kind of vector instructions of the splitter; it
+It fails if a benchmark takes more instructions than recorded, or so few that the record should be
+renewed; the record's `tolerance_percent` bounds both differences. --record writes the counts
+instead. The record has counts for each kind of vector instructions of the splitter; it
 compares those that this processor has, or the named ones.
 
 It installs valgrind with apt-get if it may, and the runner into target/tools.
@@ -26,8 +26,8 @@ TOOLS = ROOT / "target" / "tools"
 # The same as the library's in Cargo.toml; the two talk to each other in a format of their own.
 RUNNER = "0.20.0"
 CARGO = os.environ.get("CARGO", "cargo")
-# The variable by which the splitter is told what to use, and what there is under valgrind, which
-# hides AVX-512.
+# The splitter's environment variable that chooses instructions, and those that run under valgrind, which does not
+# support AVX-512.
 VARIABLE = "EVENT_RECOVERY_INSTRUCTIONS"
 KINDS = {"x86_64": ["avx2", "portable"], "aarch64": ["neon", "portable"]}
 
@@ -123,7 +123,7 @@ def verdict(recorded, counted, tolerance):
 
 
 def tools():
-    """What the counts depend on besides the code and Cargo.lock."""
+    """Versions on which the counts depend besides the code and Cargo.lock."""
     valgrind = subprocess.run(["valgrind", "--version"], capture_output=True, check=True, text=True).stdout.strip()
     rustc = subprocess.run(["rustc", "--version"], cwd=ROOT, capture_output=True, check=True, text=True).stdout.strip()
     return [rustc, valgrind, " ".join(platform.libc_ver())]

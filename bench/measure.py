@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
-# A run that hangs must not hold up the others for ever.
+# Timeout of one run, so that a tool that hangs does not block the others.
 RUN_SECS_MAX = 900
 
 
@@ -24,7 +24,7 @@ class Run:
 
 
 def measured_run(command, folder, environment=None):
-    """Runs the command; what it says goes to `folder/log.txt`, as it may hold content of events."""
+    """Runs the command with its output in `folder/log.txt` and not on a terminal: it may hold content of events."""
     result = folder / "result.txt"
     with (folder / "log.txt").open("wb") as log:
         launcher = subprocess.Popen(

@@ -2,7 +2,7 @@
 
 Usage: peers.py NAME MAIN_STREAM OUTPUT_FOLDER
 
-Each query is the cheapest correct one that was found; what was tried is written beside it.
+Each query is the cheapest correct one that was found; docstrings name the alternatives that were tried.
 """
 
 import json
@@ -43,7 +43,7 @@ def python_ndjson(source, output):
 def duckdb_run(query):
     import duckdb
 
-    # Else it keeps rows back until their turn, which takes more CPU and four times the memory.
+    # By default it buffers rows to keep the order of the input, which takes more CPU and four times the memory.
     duckdb.execute("SET preserve_insertion_order = false")
     duckdb.execute(query)
 

@@ -1,4 +1,4 @@
-"""What people read: the table, the targets, and the block of the performance document."""
+"""The report for people: the tables of tools and targets, as text and as Markdown."""
 
 import dataclasses
 import datetime
@@ -16,7 +16,7 @@ HEADER = ["tool", "CPU-s/GB", "ours / it", "wall s/GB", "peak MB", "output MB/GB
 
 @dataclasses.dataclass
 class Result:
-    """All that was found out in one go."""
+    """The results of one benchmark run."""
 
     rows: dict[str, Row]
     targets: list[Target]
@@ -101,7 +101,7 @@ def markdown(result):
 
 
 def figures(result):
-    """Everything, for programs."""
+    """All results as JSON values, for programs."""
     asdict = dataclasses.asdict
     return {
         "machine": result.machine, "versions": result.versions,

@@ -22,7 +22,7 @@ WHITE_SPACE = re.compile(r"[ \t\r\n]*")
 
 @dataclasses.dataclass
 class Data:
-    """A folder with `main_stream`, and where its truth lies if it is needed."""
+    """A folder with `main_stream`, and the file of the events in it if results are compared with that."""
 
     folder: Path
     bytes: int
@@ -34,7 +34,7 @@ class Data:
 
 
 def generate(binary, folder, *options):
-    """Without the truth where it takes as much room as the data and nobody asks for it."""
+    """Deletes the list of events of clean samples, which is as large as the data and not used."""
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([binary, "sample", folder, *map(str, options)], check=True, stderr=subprocess.DEVNULL)
     expected = folder / "expected.ndjson"
@@ -73,8 +73,8 @@ def first_hours(data, folder, hours):
 
 
 def intact(data, folder):
-    """The hard objects that hold nothing but whole events: what a tool without a way behind damage,
-    gzip or a byte order mark can still be asked to get right."""
+    """The hard objects without damage, gzip and byte order mark: a tool that handles none of these can be expected to
+    get them right."""
     torn = {json.loads(line)["key"] for line in (data.folder / "torn.jsonl").read_text().splitlines()}
 
     def is_intact(path):

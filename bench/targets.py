@@ -1,4 +1,4 @@
-"""What the measurements come to: costs per GB, ratios, and the targets."""
+"""Costs per GB, ratios between tools, and the targets that are compared with them."""
 
 import dataclasses
 import statistics
@@ -14,7 +14,7 @@ class Row:
     tool: Tool
     data_bytes: int
     runs: list[Run] = dataclasses.field(default_factory=list)
-    # What a tool costs with next to no data, taken off where only the marginal cost counts.
+    # The cost with next to no data, which is subtracted where only the marginal cost counts.
     start_ups: list[Run] = dataclasses.field(default_factory=list)
     intact: str = ""
     damaged: str = ""

@@ -18,7 +18,7 @@ COLUMNS = [*TEXTS, *INTEGERS, "data"]
 
 
 def output_files(folder, extension):
-    """Without what readers skip, too: files and folders that begin with `_`."""
+    """Without files and folders that begin with `_`, which Parquet readers skip as well."""
     for path in sorted(folder.rglob(f"*.{extension}")):
         if not any(part.startswith("_") for part in path.relative_to(folder).parts):
             yield path
@@ -31,7 +31,7 @@ def number(text):
 
 
 def value_of(text):
-    """A hashable value, the same for all spellings of it; the text itself if it is no JSON."""
+    """A hashable value, the same for all spellings of it; the text itself if it is not JSON."""
     try:
         return json.dumps(json.loads(text, parse_float=number), sort_keys=True)
     except ValueError:

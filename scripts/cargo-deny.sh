@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks licenses, bans and sources with cargo-deny, installing it into target/tools if it is missing.
-# With `advisories` it checks those alone: their database is not on a package registry, so that is left to
-# machines that can reach it.
+# With `advisories` it checks only those: their database is downloaded from GitHub, which not every machine
+# can reach.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,6 +13,6 @@ fi
 if [ "${1:-}" = advisories ]; then
   exec cargo deny check advisories
 fi
-# The crates of all platforms, which a build for this one does not bring.
+# The crates of all platforms: a build fetches only those of its own.
 cargo fetch --locked --quiet
 cargo deny --offline check licenses bans sources

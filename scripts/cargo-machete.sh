@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails if a crate names a dependency that it does not use, by cargo-machete, which is installed into
+# Fails if a crate names a dependency that it does not use. Uses cargo-machete, installing it into
 # target/tools if it is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fails if a library that must stay free of AWS, Lambda and terminals depends on one of them, or if
-# the crates' dependencies do not point one way.
+# Fails if splitter, format or pipeline depends on AWS, Lambda or a terminal, or if a crate depends on another
+# one in the wrong direction.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,7 +16,7 @@ for package in event-recovery-splitter event-recovery-format event-recovery-pipe
   fi
 done
 
-# package: the packages of the workspace that it may depend on
+# The packages of the workspace that a package may depend on.
 allowed() {
   case "$1" in
     event-recovery-splitter | event-recovery-sample) echo "" ;;
@@ -37,13 +37,13 @@ for package in event-recovery-splitter event-recovery-format event-recovery-pipe
   done
 done
 
-# The SDK has one crate that names it; the others get what they need through that one.
+# One crate names the SDK; the others use it through that one.
 if found=$(grep -lE '^aws-(sdk|config|smithy)' crates/*/Cargo.toml | grep -v '^crates/aws/'); then
   echo "only crates/aws may name the AWS SDK, not:" $found >&2
   failed=1
 fi
 
-# Only the command line asks about a stack; a function's package stays without what that takes.
+# Only the command line asks CloudFormation and Lambda about a stack; the functions' packages need no clients for that.
 if found=$(tree event-recovery-lambda | grep -E '^aws-sdk-(cloudformation|lambda)'); then
   echo "event-recovery-lambda must not depend on:" $found >&2
   failed=1

@@ -1,11 +1,11 @@
 """Fails if the modules of a crate import one another in a circle.
 
-Usage: check-modules.py [CRATE...]: folders with a `src`; without any, all of `crates/`.
+Usage: check-modules.py [CRATE...]: folders with a `src`; by default, all of `crates/`.
 
-An import is what a `use` names or a path that begins with `crate::`, `super::` or `self::`; tests inside of
+An import is what a `use` names or a path that begins with `crate::`, `super::` or `self::`. Test modules in
 a file do not count, and neither do re-exports: a name that a module re-exports belongs to the module that
-defines it. Two graphs must be free of circles: that of the files, and that of the rooms (the
-modules directly under the crate's root, each with all that lies in its folder).
+defines it. Two graphs must be acyclic: that of the files, and that of the top-level modules, each with all
+files in its folder.
 """
 
 import re
@@ -25,11 +25,11 @@ def main():
             continue
         crate = Crate(source)
         files = crate.graph()
-        rooms = {}
+        tops = {}
         for module, imported in files.items():
-            room = rooms.setdefault(module[:1], set())
-            room |= {other[:1] for other in imported} - {module[:1]}
-        for graph in (files, rooms):
+            top = tops.setdefault(module[:1], set())
+            top |= {other[:1] for other in imported} - {module[:1]}
+        for graph in (files, tops):
             circle = find_circle(graph)
             if circle:
                 circles.append(f"{folder.name}: " + " -> ".join("::".join(module) for module in circle))
@@ -56,7 +56,7 @@ class Crate:
         return {module: self.imports(module) for module in self.text}
 
     def imports(self, module):
-        """The modules that this one needs something of."""
+        """The modules that this one imports from."""
         found = set()
         for path in paths(self.text[module]):
             target = self.resolve(module, path)
@@ -95,7 +95,7 @@ def statements(text):
 
 
 def reexports(text):
-    """Name -> the path of the module that it comes from, for `pub use` of names inside of the crate."""
+    """Name -> the path of the module that it comes from, for each `pub use` of a name of the crate."""
     found = {}
     for statement in statements(text):
         if not statement[1]:
@@ -108,7 +108,7 @@ def reexports(text):
 
 
 def paths(text):
-    """All paths inside of the crate that the text names, but for re-exports."""
+    """All paths within the crate that the text names, except re-exports."""
     for statement in statements(text):
         if statement[1]:
             continue
@@ -138,7 +138,7 @@ def expand(tree):
 
 
 def find_circle(graph):
-    """The modules of a circle in their order, the first again at the end; `None` if there is none."""
+    """The modules of a circle in order, ending with the first one again; `None` if there is none."""
     done, trail = set(), []
 
     def visit(module):

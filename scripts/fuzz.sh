@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fuzzes the splitter for the given number of seconds a target, from the seeds in fuzz/seeds. The
-# corpus that grows is kept in target/fuzz/corpus; an input that fails is named at the end.
+# Fuzzes the splitter for the given number of seconds per target, from the seeds in fuzz/seeds. The
+# corpus is kept in target/fuzz/corpus; the end of the output names an input that fails.
 # Usage: scripts/fuzz.sh [SECONDS]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ export PATH="$PWD/target/tools/bin:$PATH"
 if ! cargo fuzz --version 2>/dev/null | grep -qF "$version"; then
   cargo install --locked --quiet --root target/tools "cargo-fuzz@$version"
 fi
-# Coverage and the address sanitizer are options of the compiler that are not stable yet.
+# Coverage and the address sanitizer are unstable options of the compiler.
 export RUSTC_BOOTSTRAP=1
 cargo fuzz build --target-dir target/fuzz
 for target in any_bytes torn_events; do

@@ -2,7 +2,7 @@
 # Runs each function with each payload of infra/events by `sam local invoke`. Needs Docker.
 #
 #   SAM_LOCAL_OPTIONS   further options, such as `--docker-network NAME --skip-pull-image`
-#   AWS_ENDPOINT_URL    an emulator that the containers can reach, if it is not to be AWS
+#   AWS_ENDPOINT_URL    an emulator that the containers can reach, instead of AWS
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,7 +12,7 @@ if ! docker info >/dev/null 2>&1; then
   exit 1
 fi
 
-# SAM overrides only variables that the template declares.
+# SAM passes only variables that the template declares.
 environment=$(mktemp)
 trap 'rm -f "$environment"' EXIT
 python3 - >"$environment" <<'PYTHON'

@@ -1,6 +1,6 @@
 """Measures the built functions: size, time from start to ready, and memory when ready.
 
-A stand-in for Lambda's runtime API waits until the function asks for its first event. Usage, after
+Each function is started against a simulated Lambda runtime API until it asks for its first event. Usage, after
 `make build`: measure-functions.py [STARTS]; prints a table.
 """
 
@@ -44,7 +44,7 @@ def start(bootstrap):
     process = subprocess.Popen([bootstrap], env=environment)
     try:
         if not ready.wait(20):
-            raise SystemExit(f"error: {bootstrap} asks for no event")
+            raise SystemExit(f"error: {bootstrap} did not ask for an event")
         took = time.monotonic() - began
         status = Path(f"/proc/{process.pid}/status").read_text()
         peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))

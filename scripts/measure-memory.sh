@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Recovers one object of 1 GB in both formats and prints the largest resident memory of each run.
+# Recovers one object of 1 GB in both formats and prints the peak resident memory of each run.
 # Usage: scripts/measure-memory.sh BINARY [OBJECT_SIZE]
 set -euo pipefail
 binary=$(realpath "$1")
@@ -19,6 +19,6 @@ subprocess.run(
      "--start", "2024-04-01T00:00:00Z", "--end", "2024-04-01T01:00:00Z", "--format", format],
     check=True)
 peak_mib = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-print(f"{format}: {peak_mib:.0f} MiB resident at the most")
+print(f"{format}: {peak_mib:.0f} MiB peak resident memory")
 PYTHON
 done

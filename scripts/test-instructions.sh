@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the tests of everything that splits events once with each kind of instructions that this
+# Runs the tests of everything that splits events once with each kind of vector instructions that this
 # processor has.
 set -euo pipefail
 cd "$(dirname "$0")/.."

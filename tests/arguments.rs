@@ -1,4 +1,4 @@
-//! Wrong arguments get one clear message with a hint and leave nothing behind; right ones work.
+//! Invalid arguments give one clear message and leave nothing behind; valid ones work.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,12 +31,17 @@ fn wrong_arguments_are_refused_and_leave_nothing_behind() {
     let before = files(sample.folder.path());
     for (name, changes, exit_code, says) in [
         (
-            "a date that is none",
+            "an invalid date",
             &[("--start", "2024-02-30")][..],
             2,
             "start",
         ),
-        ("a word for a date", &[("--end", "tomorrow")], 2, "end"),
+        (
+            "a word instead of a date",
+            &[("--end", "tomorrow")],
+            2,
+            "end",
+        ),
         ("a reversed range", &[("--end", "2024-03-31")], 2, "end"),
         (
             "a mixed range",
@@ -53,7 +58,7 @@ fn wrong_arguments_are_refused_and_leave_nothing_behind() {
         ("too long a range", &[("--start", "1999-01-01")], 2, "days"),
         ("a malformed org id", &[("--org-id", "tn-1")], 2, "org_id"),
         (
-            "a path for an org id",
+            "a path instead of an org id",
             &[("--org-id", "../../etc")],
             2,
             "org_id",
@@ -80,12 +85,7 @@ fn wrong_arguments_are_refused_and_leave_nothing_behind() {
             2,
             "compression",
         ),
-        (
-            "a format that is none",
-            &[("--format", "csv")],
-            2,
-            "--format",
-        ),
+        ("an unknown format", &[("--format", "csv")], 2, "--format"),
         (
             "no concurrency",
             &[("--concurrency", "0")],

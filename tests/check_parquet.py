@@ -2,7 +2,7 @@
 
 Usage: check_parquet.py EXPECTED.ndjson FOLDER
 
-Every event of the truth must be there as often as in the truth, field for field, and nothing else.
+The files must hold exactly the events of the truth, each as often and field for field.
 """
 
 import collections
@@ -20,7 +20,7 @@ TYPES = {name: "string" for name in COLUMNS} | {"schema_version": "int64", "arri
 
 
 class Number(str):
-    """A number as it is spelled."""
+    """A number as the event spells it."""
 
 
 def parse(text):
@@ -62,7 +62,7 @@ def expected_row(line):
 def actual_row(values, lines):
     row = dict(zip(COLUMNS, values))
     data = row["data"]
-    # A string's text and other values' JSON look alike, so the event tells which one it is.
+    # `data` holds the text of a string or the JSON of another value; only the event says which of the two.
     expected_data = lines.get(row["event_id"])
     if data is not None and expected_data is not None and isinstance(expected_data, tuple):
         row["data"] = ("json", parse(data))
@@ -74,7 +74,7 @@ def actual_row(values, lines):
 def check(name, rows, expected, data_of):
     found = collections.Counter(actual_row(row, data_of) for row in rows)
     lacking, surplus = expected - found, found - expected
-    print(f"{name}: {found.total()} events, {lacking.total()} lacking, {surplus.total()} too many", file=sys.stderr)
+    print(f"{name}: {found.total()} events, {lacking.total()} missing, {surplus.total()} too many", file=sys.stderr)
     return not lacking and not surplus
 
 
@@ -112,7 +112,7 @@ def main():
     ).fetchall()[0][0]
     good = check("pyarrow", rows, expected, data_of) & check("DuckDB", by_duckdb, expected, data_of)
     if dates:
-        print(f"{dates} events lie under another date than that of their arrival", file=sys.stderr)
+        print(f"{dates} events are under another date than that of their arrival", file=sys.stderr)
     sys.exit(0 if good and not dates else 1)
 
 

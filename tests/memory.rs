@@ -19,11 +19,11 @@ use event_recovery_format::{
 };
 use support::{ORG_ID, Sample, event_recovery, files};
 
-/// Some ten times what the pipeline may hold of one object at once.
+/// About ten times what the pipeline may hold of one object at once.
 const OBJECT_BYTES: &str = "300MB";
 
-/// Runs the command, which is to exit with the code, and returns its largest resident memory in MiB,
-/// as the kernel counts it.
+/// Runs the command, checks its exit code, and returns its peak resident memory in MiB, as the kernel
+/// counts it.
 fn resident_mib_max(command: &mut Command, code: i32) -> u64 {
     let mut child = command
         .stdout(Stdio::null())
@@ -33,7 +33,7 @@ fn resident_mib_max(command: &mut Command, code: i32) -> u64 {
     let status = format!("/proc/{}/status", child.id());
     let mut kib_max = 0;
     let exit = loop {
-        // The kernel keeps the maximum, so it is enough to read it now and then.
+        // `VmHWM` is a maximum, so polling misses at most what the last interval adds.
         if let Ok(text) = fs::read_to_string(&status)
             && let Some(line) = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))
         {
@@ -81,13 +81,13 @@ fn a_large_object_takes_no_more_memory_than_stated() {
     assert!(mib <= 64, "split: {mib} MiB");
 }
 
-/// Days that the events of one object lie on, and how large each event is.
+/// How many days the events of one object have, and how large each event is.
 const DAYS: i64 = 60;
 const EVENT_BYTES: usize = 15 * 1024 * 1024;
 
-/// A backup of one object with an event of each day, which is small although its events are large and
-/// their Parquet pages too: the text repeats itself within the window of the object's compression
-/// and beyond that of a page's.
+/// A backup of one object with one event for each day. The object is small although its events and their
+/// Parquet pages are large: the text repeats within the compression window of the object, but not within
+/// that of a page.
 fn back_up_many_days(backup: &Path) {
     let mut state = 1_u64;
     let noise: String = (0..EVENT_BYTES / 15 / 16)
@@ -142,7 +142,7 @@ fn large_events_of_many_days_take_no_more_memory_than_stated() {
     }
 }
 
-/// Files below the folder, which are too large to be read.
+/// Counts the files below the folder without reading them: they are large.
 fn count_files(folder: &Path) -> i64 {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     entries

@@ -1,4 +1,4 @@
-//! FIFOs, links that lead nowhere and the like, where files are expected.
+//! FIFOs, dangling links and the like, where files are expected.
 #![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use support::{Sample, check_balance, event_recovery, lines, recovered_lines, report};
 
-/// A run of this size takes a second; this is for a machine that is busy with something else.
+/// A run of this size takes a second; a busy machine may need longer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 const RANGE: [&str; 6] = [
@@ -35,7 +35,7 @@ fn make_fifo(path: &Path) {
     assert!(made.success());
 }
 
-/// A sample with a FIFO and links beside its objects.
+/// A sample with a FIFO and links among its objects.
 fn odd_sample() -> Sample {
     let sample = Sample::new(&["--hours", "2", "--objects-per-hour", "4"]);
     let hour = sample.backup().join("main_stream/2024/04/01/00");
@@ -54,7 +54,7 @@ fn spawn(command: &mut Command) -> Child {
         .unwrap()
 }
 
-/// What the process has written, once it has ended; fails if it does not.
+/// Waits until the process has ended and returns its output; fails after `PATIENCE`.
 fn ended(mut child: Child) -> Output {
     let begun = Instant::now();
     while child.try_wait().unwrap().is_none() {
@@ -101,7 +101,7 @@ fn the_first_signal_ends_a_run_with_a_fifo_among_its_objects() {
     let sample = odd_sample();
     let destination = sample.destination("recovered");
     let run = spawn(&mut sample.run_command(&destination, &RANGE));
-    // Once the run has begun; one that has ended by then proves the same.
+    // Signalled once the run has begun. If it has already ended, it did not block on the FIFO either.
     let request = destination.join("_recovery/run/request.json");
     let begun = Instant::now();
     while !request.exists() && begun.elapsed() < PATIENCE {
@@ -141,7 +141,7 @@ fn split_reads_from_a_fifo_that_it_is_given() {
     let fifo = folder.path().join("fifo");
     make_fifo(&fifo);
     let split = spawn(event_recovery().arg("split").arg(&fifo));
-    // Waits until it is read, as a shell that substitutes a process would.
+    // Opening blocks until the reader opens it too, as in a shell's process substitution.
     let writer = std::thread::spawn(move || {
         let mut file = fs::File::options().write(true).open(fifo).unwrap();
         file.write_all(br#"{"event_id":"a"}{"event_id":"b"}"#)

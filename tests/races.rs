@@ -1,5 +1,5 @@
-//! Processes that begin runs in one destination at the same moment leave what one of them alone
-//! would have left.
+//! Processes that start runs in one destination at the same moment leave what each run alone would have
+//! left.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,10 +22,10 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 use support::{ORG_ID, Sample, event_recovery, files};
 
-/// Races in CI; `make races` runs more.
+/// The number of races in CI; `make races` sets `RACES`.
 const RACES_DEFAULT: u64 = 60;
 const IDS: [&str; 3] = ["x", "y", "z"];
-/// A run that lies in some of the destinations before a race, and takes no part in it.
+/// A finished run that is in some of the destinations before a race, and takes no part in it.
 const BYSTANDER: &str = "bystander";
 
 fn run_arguments(sample: &Sample, destination: &Path, id: &str) -> Vec<String> {
@@ -38,7 +38,7 @@ fn run_arguments(sample: &Sample, destination: &Path, id: &str) -> Vec<String> {
     arguments.split(' ').map(str::to_owned).collect()
 }
 
-/// A destination: its folders, and its files without what depends on the clock.
+/// The folders and files of a destination, without what depends on the clock.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Tree {
     folders: BTreeSet<PathBuf>,
@@ -62,7 +62,7 @@ impl Tree {
         for (path, bytes) in files(destination) {
             let is_record =
                 path.starts_with("_recovery") && path.extension().is_some_and(|e| e == "json");
-            // The bystander's records were written before, so that even their times stay.
+            // The bystander's records were written before the race, so even their times must stay.
             let may_differ = is_record && !path.starts_with(format!("_recovery/{BYSTANDER}"));
             let bytes = if may_differ {
                 without_times(&bytes)
@@ -79,7 +79,7 @@ impl Tree {
         self.files.extend(other.files.clone());
     }
 
-    /// Where it is not as it should be.
+    /// The folders and files in which the two trees differ.
     fn differences(&self, expected: &Self) -> Vec<String> {
         let mut differences = Vec::new();
         for folder in self.folders.symmetric_difference(&expected.folders) {
@@ -95,7 +95,7 @@ impl Tree {
     }
 }
 
-/// The record but for its times, and for the digests of records that hold times.
+/// The record without its times, and without digests, which cover records with times.
 fn without_times(record: &[u8]) -> Vec<u8> {
     fn strip(value: &mut Value) {
         match value {
@@ -125,7 +125,7 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-/// One run for itself in a destination of its own.
+/// For each execution id, its run alone in a destination of its own.
 struct Alone {
     sample: Sample,
     trees: BTreeMap<&'static str, Tree>,
@@ -159,7 +159,7 @@ impl Alone {
         self.sample.destination(&format!("alone-{id}"))
     }
 
-    /// Puts the run there as it is when it was stopped after one object.
+    /// Copies the run to the destination in the state of a process that was killed after one object.
     fn put_unfinished(&self, id: &str, destination: &Path) {
         copy_tree(&self.place(id), destination);
         let ledger = destination.join("_recovery").join(id);
@@ -168,13 +168,13 @@ impl Alone {
         for receipt in receipts.keys().skip(1) {
             fs::remove_file(ledger.join("receipts").join(receipt)).unwrap();
         }
-        // What a killed process was writing.
+        // A partly written file.
         fs::create_dir(ledger.join("staging")).unwrap();
         fs::write(ledger.join("staging/1-1"), "half").unwrap();
     }
 }
 
-/// Starts the processes as nearly at the same moment as can be.
+/// Starts the processes at the same moment: all wait on one pipe until it closes.
 fn start_together(sample: &Sample, destination: &Path, ids: &[&str]) -> Vec<Child> {
     let (gate, opener) = io::pipe().unwrap();
     let start = |id: &&str| {
@@ -201,7 +201,7 @@ fn signal(child: &Child, name: &str) {
     assert!(sent.success());
 }
 
-/// Waits for all; one of them may be held up until the others have ended.
+/// Waits for all processes; in half of the races, one is stopped until the others have ended.
 fn wait(mut children: Vec<Child>, rng: &mut ChaCha8Rng) -> Vec<Output> {
     let late = rng
         .random_bool(0.5)
@@ -302,7 +302,7 @@ fn a_process_that_is_refused_leaves_everything_as_it_was() {
         if is_used {
             copy_tree(&alone.place(BYSTANDER), &destination);
         }
-        // What a process holds that has just begun the run.
+        // The lock as a process holds it that has just begun the run.
         let ledger = destination.join("_recovery/x");
         fs::create_dir_all(ledger.join("staging")).unwrap();
         fs::write(ledger.join("staging/1-1"), "half").unwrap();
@@ -327,7 +327,7 @@ fn a_process_that_is_refused_leaves_everything_as_it_was() {
             [""; 0],
             "{name}"
         );
-        // Once the other process is gone, the same command carries the run out.
+        // Once the other process has ended, the same command carries out the run.
         drop(lock);
         // A process that another test is just starting may hold what this one had open until it begins.
         let mut ended = run();

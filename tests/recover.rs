@@ -1,5 +1,5 @@
-//! A recovery gives back exactly what was in the backup, by the truth of a generator that knows
-//! nothing of the recovery.
+//! A recovery returns exactly what was in the backup, compared with the truth of a generator that shares no code with
+//! the recovery.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -35,7 +35,7 @@ fn millis(instant: &str) -> i64 {
         .timestamp_millis()
 }
 
-/// A fragment as a line of JSON names it: key, offset and length.
+/// Key, offset and length of the fragment that a line of JSON describes.
 fn fragment(line: &Value) -> (String, u64, u64) {
     let number = |name: &str| line[name].as_u64().unwrap();
     (
@@ -45,7 +45,7 @@ fn fragment(line: &Value) -> (String, u64, u64) {
     )
 }
 
-/// The rejected fragments that lie beside the output.
+/// The rejected fragments that the run kept, sorted.
 fn rejected(destination: &Path) -> Vec<(String, u64, u64)> {
     let folder = destination.join("_recovery/_rejected/run");
     let mut rejected: Vec<_> = files(&folder)
@@ -210,7 +210,7 @@ fn a_publish_window_takes_every_event_under_its_hour_prefixes() {
     let (report, exit_code) = sample.run(&destination, &options);
     assert_eq!(exit_code, Some(0));
     assert_eq!(report["events"]["out_of_window"], 0);
-    // Written without a delimiter by the generator: the bytes alone must be the same.
+    // The generator writes no delimiters, so only the bytes of the events must be the same.
     let source: Vec<u8> = files(&sample.backup().join("main_stream/2024/04/01/01"))
         .into_values()
         .flatten()

@@ -1,4 +1,4 @@
-//! A run that was interrupted, by a kill or by a person, goes on and ends as if it had not been.
+//! A run that was killed or interrupted resumes and ends as if it had not been stopped.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,7 +18,7 @@ use support::{Sample, balance, files, output_files, report};
 const KILLS: usize = 20;
 const OBJECTS: usize = 72;
 const SAMPLE: [&str; 5] = ["--hard", "--hours", "6", "--object-bytes", "200KiB"];
-/// Takes seconds with one object at a time, so that there is time to step in.
+/// Takes seconds with one object at a time, so that there is time to interrupt it.
 const LONG_SAMPLE: [&str; 4] = ["--hours", "6", "--object-bytes", "1MiB"];
 const RANGE: [&str; 4] = [
     "--start",
@@ -31,7 +31,7 @@ fn receipts(destination: &Path) -> usize {
     fs::read_dir(destination.join("_recovery/run/receipts")).map_or(0, Iterator::count)
 }
 
-/// Starts the run and waits until so many receipts are there, or until it has ended.
+/// Starts the run and waits until it has written `receipts_wanted` receipts, or has ended.
 fn start_until(command: &mut Command, destination: &Path, receipts_wanted: usize) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     spawn_until(command, destination, receipts_wanted)
@@ -61,7 +61,7 @@ fn a_run_that_is_killed_anywhere_ends_like_one_that_was_not() {
             round += 1;
             assert!(round <= 4 * KILLS, "the runs end before they can be killed");
             let destination = sample.destination(&format!("{format}-{round}"));
-            // Later in every round, and twice in some.
+            // Each round kills later, and some rounds kill twice.
             for receipts_wanted in [1 + round % 40, 1 + round % 40 + 10] {
                 let mut command = sample.run_command(&destination, &options);
                 let mut child = start_until(&mut command, &destination, receipts_wanted);
@@ -147,7 +147,7 @@ fn a_run_whose_terminal_goes_away_is_carried_out_all_the_same() {
 }
 
 #[test]
-fn an_interrupted_run_finishes_what_is_in_flight_and_says_how_to_go_on() {
+fn an_interrupted_run_finishes_what_is_in_flight_and_says_how_to_resume() {
     let sample = Sample::new(&LONG_SAMPLE);
     let destination = sample.destination("out");
     let options = [&RANGE[..], &["--format", "ndjson", "--concurrency", "1"]].concat();
@@ -214,7 +214,7 @@ fn objects_that_failed_are_recovered_once_they_are_mended() {
     let victim = fs::read_dir(&hour).unwrap().next().unwrap().unwrap().path();
     let aside = sample.folder.path().join("aside");
     let destination = sample.destination("out");
-    // Planned, then gone: as if the object had been removed between planning and recovery.
+    // As if the object had been removed between planning and recovery.
     let planned = sample.run(&sample.destination("planned"), &options).0;
     assert_eq!(planned["verdict"], "complete");
     let ledger = destination.join("_recovery/run");

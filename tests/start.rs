@@ -1,4 +1,4 @@
-//! `start` and `status` against a stand-in for AWS: how often the planner is asked, and what is said.
+//! `start` and `status` against a simulated AWS: how often they invoke the planner, and what they print.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,18 +23,18 @@ const OUTPUTS: &str = "<DescribeStacksResponse><DescribeStacksResult><Stacks><me
 </StackName><CreationTime>2024-01-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus>\
 <Outputs><member><OutputKey>PlannerFunctionName</OutputKey><OutputValue>planner</OutputValue></member>\
 </Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>";
-/// How many looks at the ledger a planner takes that is handed a request.
-const LOOKS: u32 = 2;
+/// How many polls of the ledger a planner takes to finish after it was invoked asynchronously.
+const POLLS: u32 = 2;
 
-/// What a planner comes to that is handed a request.
+/// How an asynchronous invocation of the planner ends.
 #[derive(Clone, Copy)]
-enum ComesTo {
+enum Ending {
     Planned,
     Refused,
     Nothing,
 }
 
-/// A stack whose planner takes its time, and its bucket.
+/// A stack with a planner that needs `POLLS` polls to finish, and its bucket.
 struct Stack {
     server: StandIn,
 }
@@ -42,12 +42,12 @@ struct Stack {
 #[derive(Default)]
 struct State {
     objects: HashMap<String, String>,
-    /// Looks until the planner that was handed a request is done.
-    looks_left: Option<u32>,
+    /// Polls until the planner that was invoked asynchronously is done.
+    polls_left: Option<u32>,
 }
 
 impl Stack {
-    fn new(comes_to: ComesTo) -> Self {
+    fn new(ending: Ending) -> Self {
         let state: Arc<Mutex<State>> = Arc::default();
         let server = StandIn::new(move |request| {
             let mut state = state.lock().unwrap();
@@ -58,12 +58,12 @@ impl Stack {
                 return planner(&mut state, request);
             }
             if request.path.contains("planning.json")
-                && let Some(looks_left) = &mut state.looks_left
+                && let Some(polls_left) = &mut state.polls_left
             {
-                *looks_left = looks_left.saturating_sub(1);
-                if *looks_left == 0 {
-                    state.looks_left = None;
-                    end(&mut state, comes_to);
+                *polls_left = polls_left.saturating_sub(1);
+                if *polls_left == 0 {
+                    state.polls_left = None;
+                    end(&mut state, ending);
                 }
             }
             let key = request.path.split('?').next().unwrap();
@@ -99,7 +99,7 @@ impl Stack {
         self.command(&arguments)
     }
 
-    /// The requests that the planner was handed without waiting for it.
+    /// The requests of the asynchronous invocations of the planner.
     fn handed_over(&self) -> Vec<Value> {
         let requests = self.server.requests("/functions/planner/").into_iter();
         let events = requests.filter(|request| request.invocation_type.as_deref() == Some("Event"));
@@ -112,7 +112,7 @@ impl Stack {
 fn planner(state: &mut State, request: &Request) -> Reply {
     let asked: Value = serde_json::from_str(&request.body).unwrap();
     if request.invocation_type.as_deref() == Some("Event") {
-        state.looks_left = Some(LOOKS);
+        state.polls_left = Some(POLLS);
         put(
             state,
             "planning.json",
@@ -147,10 +147,10 @@ fn put(state: &mut State, name: &str, record: Value) {
     state.objects.insert(key, record.to_string());
 }
 
-fn end(state: &mut State, comes_to: ComesTo) {
+fn end(state: &mut State, ending: Ending) {
     let called_at = "2024-06-01T12:00:00Z";
-    match comes_to {
-        ComesTo::Planned => {
+    match ending {
+        Ending::Planned => {
             let plan = json!({
                 "version": 1, "execution_id": "mine", "planned_at": called_at, "hours": 26, "empty_hours": [],
                 "objects": {"listed": 9, "pruned": 2, "planned": 7}, "foreign_names": 0, "bytes": 700, "days": [],
@@ -159,7 +159,7 @@ fn end(state: &mut State, comes_to: ComesTo) {
             let planned = json!({"version": 1, "called_at": called_at, "state": "planned", "tasks_queued": 7});
             put(state, "planning.json", planned);
         }
-        ComesTo::Refused => {
+        Ending::Refused => {
             let refused = json!({
                 "version": 1, "kind": "refused", "message": "the range holds more than 5 objects",
                 "hint": "split the range", "called_at": called_at,
@@ -174,7 +174,7 @@ fn end(state: &mut State, comes_to: ComesTo) {
             });
             put(state, "request.json", request);
         }
-        ComesTo::Nothing => {}
+        Ending::Nothing => {}
     }
 }
 
@@ -184,7 +184,7 @@ fn said(output: &Output) -> String {
 
 #[test]
 fn a_run_is_handed_over_once_and_followed_until_it_is_planned() {
-    let stack = Stack::new(ComesTo::Planned);
+    let stack = Stack::new(Ending::Planned);
     let output = stack.start(&[]);
     let said = said(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
@@ -204,7 +204,7 @@ fn a_run_is_handed_over_once_and_followed_until_it_is_planned() {
 
 #[test]
 fn the_answer_as_json_is_the_planners_own() {
-    let stack = Stack::new(ComesTo::Planned);
+    let stack = Stack::new(Ending::Planned);
     let output = stack.start(&["--json", "--quiet"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(said(&output), "");
@@ -221,7 +221,7 @@ fn the_answer_as_json_is_the_planners_own() {
 
 #[test]
 fn a_dry_run_is_asked_for_once_and_starts_nothing() {
-    let stack = Stack::new(ComesTo::Planned);
+    let stack = Stack::new(Ending::Planned);
     let output = stack.start(&["--dry-run"]);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -235,7 +235,7 @@ fn a_dry_run_is_asked_for_once_and_starts_nothing() {
 
 #[test]
 fn what_the_planner_refuses_is_said_before_anything_is_started() {
-    let stack = Stack::new(ComesTo::Planned);
+    let stack = Stack::new(Ending::Planned);
     let output = stack.start(&["--format", "ndjson"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
@@ -247,7 +247,7 @@ fn what_the_planner_refuses_is_said_before_anything_is_started() {
 
 #[test]
 fn what_the_planner_refuses_later_is_said_by_start_and_status() {
-    let stack = Stack::new(ComesTo::Refused);
+    let stack = Stack::new(Ending::Refused);
     let started = stack.start(&[]);
     let status = [
         "status",
@@ -274,17 +274,20 @@ fn what_the_planner_refuses_later_is_said_by_start_and_status() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_start_leaves_the_run_going_and_says_how_to_look() {
-    let stack = Stack::new(ComesTo::Nothing);
+    let stack = Stack::new(Ending::Nothing);
     let mut command = stack.start_command(&[]);
     let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Handed over, and looked at since.
+    // Interrupted once the planner was invoked and the ledger polled twice.
     let deadline = Instant::now() + Duration::from_secs(60);
     while stack.handed_over().is_empty() || stack.server.requests("refused.json").len() < 2 {
-        assert!(Instant::now() < deadline, "nothing is handed over");
+        assert!(
+            Instant::now() < deadline,
+            "the planner was not invoked, or the ledger not polled"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
     let pid = child.id().to_string();

@@ -1,5 +1,5 @@
-//! Standard streams that are full, closed or gone. What can't be written to stdout is never a
-//! success, and what becomes of stderr changes nothing.
+//! Standard streams that are full, closed or gone. A failing stdout is never a success, and a failing stderr
+//! changes nothing.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -17,20 +17,20 @@ use std::process::{Command, Output, Stdio};
 
 use support::{ORG_ID, Sample, event_recovery, lines, recovered_lines};
 
-/// What a stream may be connected to.
+/// The states of a standard stream that the tests produce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stream {
-    /// Every write fails: no space is left.
+    /// Every write fails with `ENOSPC`.
     Full,
-    /// A pipe that nobody reads from.
+    /// A pipe without a reader.
     Broken,
-    /// Not open at all.
+    /// The descriptor is not open.
     Closed,
-    /// Open, and not for what the program does with it.
+    /// Open in the wrong direction: stdout and stderr for reading only, stdin for writing only.
     WrongWay,
 }
 
-/// The program with one of its streams connected like that.
+/// The program with its stream of this number in that state.
 fn with_stream(arguments: &[String], number: u8, stream: Stream) -> Command {
     let mut command = event_recovery();
     if stream == Stream::Closed {
@@ -70,7 +70,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Places for commands: a backup, a run of it, and an object of events with junk among them.
+/// What the commands work on: a backup, a run of it, and an object of events with junk among them.
 struct Case {
     sample: Sample,
     object: PathBuf,
@@ -155,7 +155,7 @@ fn and(mut arguments: Vec<String>, more: &str) -> Vec<String> {
     arguments
 }
 
-/// Every command that prints data, with the destination that it would write to.
+/// Every command that prints data, with the destination that it would write to, if any.
 fn printing_commands(
     case: &Case,
     suffix: &str,
@@ -220,7 +220,7 @@ fn a_reader_of_stdout_that_goes_away_is_told_by_the_exit_code_alone() {
             "{name}"
         );
     }
-    // One that reads a little first.
+    // A reader that reads a little first.
     let mut child = with_stream(&case.split(), 2, Stream::Closed)
         .stdout(Stdio::piped())
         .spawn()
@@ -350,7 +350,7 @@ fn what_cannot_be_read_from_stdin_is_an_error() {
             "{stream:?}: {said}"
         );
     }
-    // Whoever reads a file needs no stdin.
+    // `split` with a file does not use stdin.
     let case = Case::new();
     let output = with_stream(&case.split(), 0, Stream::Closed)
         .output()

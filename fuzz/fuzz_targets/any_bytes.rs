@@ -1,4 +1,4 @@
-//! Any bytes at all, from seeds that are valid, torn, embedded and escaped.
+//! Arbitrary bytes, starting from seeds that are valid, torn, embedded and escaped.
 #![no_main]
 
 use event_recovery_fuzz::check;
@@ -6,7 +6,7 @@ use event_recovery_splitter::Limits;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    // The last three bytes choose the limits and the chunks, so that seeds are plain streams.
+    // The last three bytes choose limits and chunks, so that a seed can be any stream.
     let (stream, [limits, first, second]) = match input.split_last_chunk::<3>() {
         Some((stream, choice)) => (stream, *choice),
         None => (input, [0, 0, 0]),

@@ -1,5 +1,5 @@
-//! Streams of events that are built, not found: nested, escaped and embedded in each other, with
-//! white space anywhere and damage at chosen places. Intact ones must all come back.
+//! Structured fuzzing: streams of generated events that are nested, escaped and embedded in each other, with white
+//! space anywhere and damage at chosen places. Without damage, all events must come out.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -31,10 +31,10 @@ enum Value {
     True,
     False,
     Integer(i64),
-    /// Written in several ways.
+    /// Written in three notations.
     Decimal(u32, u16, i8),
     Text(Text),
-    /// A whole event as text, escaped once or twice.
+    /// A value as the content of a string, escaped once or twice.
     Embedded(Box<Value>, bool),
     Array(Vec<Value>, Space),
     Object(Vec<(Text, Value)>, Space),
@@ -133,7 +133,7 @@ impl Value {
                 let mut text = Vec::new();
                 value.write(&mut text);
                 if text.len() > EMBEDDED_BYTES_MAX {
-                    // Text in text in text doubles with every level.
+                    // Escaping doubles the backslashes at every level, so that deep embedding grows exponentially.
                     text.clear();
                 }
                 for _ in 0..=u8::from(*twice) {
@@ -184,7 +184,7 @@ fn write_object<'a>(
     out.push(b'}');
 }
 
-/// The bytes as a JSON string.
+/// The bytes as a JSON string, quoted and escaped.
 fn escape(bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![b'"'];
     for byte in bytes {

@@ -1,11 +1,11 @@
-//! What the fuzz targets share: splitting a stream in every way there is, and serde_json as the oracle.
+//! Splits a stream with all instructions and chunks and checks the invariants, with serde_json as the oracle.
 
 use std::convert::Infallible;
 
 use event_recovery_splitter::{Event, Instructions, Item, Limits, Reason, Splitter, Totals};
 use serde_json::value::RawValue;
 
-/// What was found, in order: an event, or a rejected fragment.
+/// An item with its bytes; the parts of a fragment are joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     Event {
@@ -19,11 +19,11 @@ pub enum Found {
     },
 }
 
-/// Splits the stream with all instructions, whole and in chunks, and panics unless they all agree
-/// with the automaton, which a stream in chunks of one byte is left to, and with serde_json.
+/// Splits the stream with all instructions, whole and in chunks. Panics unless all results agree with the automaton,
+/// which alone handles a stream in chunks of one byte, and with serde_json.
 ///
-/// The same again behind an event that is as long as it takes for a batch of the scanner, 4 KiB, to end
-/// at a place in the stream that the chunks choose: streams are too short to get there by themselves.
+/// Does the same with an event before the stream, of such a length that a batch of the scanner, 4 KiB, ends at a
+/// position in the stream that the chunk lengths choose: fuzzed streams are too short to reach the end of a batch.
 pub fn check(stream: &[u8], limits: Limits, chunk_lengths: &[usize]) -> Vec<Found> {
     let place = chunk_lengths.iter().sum::<usize>() % (stream.len() + 1);
     let before = 4096_usize.saturating_sub(place % 4096 + br#"{"event_id":""}"#.len());
@@ -51,7 +51,7 @@ fn check_here(stream: &[u8], limits: Limits, chunk_lengths: &[usize]) -> Vec<Fou
             Found::Event { bytes, .. } => {
                 assert!(is_object(bytes) && bytes.len() <= limits.event_bytes_max)
             }
-            // What serde_json takes for an envelope is rejected for a limit, or for what stands beside it.
+            // A valid envelope is rejected only for a limit, or as a value of a torn event.
             Found::Rejected { bytes, reason, .. } => assert!(
                 !is_object(bytes)
                     || !is_envelope(bytes)
@@ -106,13 +106,13 @@ fn cut<'a>(stream: &'a [u8], lengths: &'a [usize]) -> impl Iterator<Item = &'a [
         let length = lengths
             .next()
             .map_or(rest.len(), |length| (*length).clamp(1, rest.len().max(1)));
-        let (chunk, behind) = rest.split_at(length.min(rest.len()));
-        rest = behind;
+        let (chunk, after) = rest.split_at(length.min(rest.len()));
+        rest = after;
         (!chunk.is_empty()).then_some(chunk)
     })
 }
 
-/// Every byte is in one item, or is white space between them.
+/// Asserts that every byte is in one item, or is white space between two.
 fn check_balance(stream: &[u8], found: &[Found], totals: Totals) {
     let mut position = 0;
     let mut whitespace = 0;
@@ -142,7 +142,7 @@ fn check_whitespace(stream: &[u8], start: usize, end: usize) -> usize {
     between.len()
 }
 
-/// The separators that the splitter noted are those that a plain walk finds.
+/// Asserts that the recorded separators are those that a loop over the bytes finds.
 fn check_separators(event: Event<'_>) {
     let Some(separators) = event.separators else {
         return;
@@ -174,7 +174,7 @@ fn is_object(bytes: &[u8]) -> bool {
     deserializer.end().is_ok() && value.is_ok_and(|value| value.get().starts_with('{'))
 }
 
-/// A top-level string `event_id`, the last of that name.
+/// Whether the object has a top-level string `event_id`; of repeated keys the last counts.
 fn is_envelope(object: &[u8]) -> bool {
     let members: Result<std::collections::BTreeMap<String, Box<RawValue>>, _> =
         serde_json::from_slice(object);

@@ -1,4 +1,4 @@
-"""The roles of the functions suffice, and allow nothing more."""
+"""The roles of the functions are sufficient, and allow nothing more."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from stack import ACCOUNT, ORG_ID, PROJECT, SOURCE_BUCKET, check, run, upload
 
-# Actions whose lack the emulator cannot show, and why. A statement made of these alone is not tried.
+# Actions whose absence the emulator cannot show, and why. Statements with only these actions are not tried.
 NOT_EXERCISED = {
     "logs:CreateLogStream": "the emulator writes logs without the function's role",
     "logs:PutLogEvents": "the emulator writes logs without the function's role",
@@ -21,15 +21,15 @@ NOT_EXERCISED = {
     "sqs:DeleteMessage": "the emulator polls for event source mappings without the function's role",
     "sqs:GetQueueAttributes": "the emulator polls for event source mappings without the function's role",
 }
-# Statements that no invocation of the tests fails without.
+# Statements without which no invocation of the tests fails, and why.
 NOT_INVOKED = {
     "Planner/KeepFailedInvocations": "only asynchronous invocations that fail three times go there",
     "Planner/ListLedger": "the emulator answers 404 for what is absent, S3 403 to who may not list it",
     "Worker/ListLedger": "the emulator answers 404 for what is absent, S3 403 to who may not list it",
 }
-# Actions that no invocation fails without, and why.
+# Actions without which no invocation fails, and why.
 NOT_FATAL = {
-    "sqs:ChangeMessageVisibility": "a message that can't be hidden comes again when its queue says so; tried directly",
+    "sqs:ChangeMessageVisibility": "without it a message returns after its queue's visibility timeout, not after the backoff",
     "s3:AbortMultipartUpload": "an upload that can't be aborted is removed by the bucket's lifecycle rule",
 }
 CLEAN = {"start": "2024-05-01T00:00:00Z", "end": "2024-05-01T01:00:00Z"}
@@ -42,10 +42,11 @@ def actions(statement):
 
 
 class Probe:
-    """Invokes each function so that it needs all that its role allows."""
+    """Invokes each function in a way that uses every permission of its role."""
 
     def __init__(self, world, stack):
         self.world, self.stack, self.number = world, stack, 0
+        self.hard_run = stack.finished_run()
         clean = PROJECT / "target/e2e/clean"
         if not clean.exists():
             run([PROJECT / "target/debug/event-recovery", "sample", clean, "--start", "2024-05-01T00",
@@ -56,7 +57,7 @@ class Probe:
         self.clean = json.loads(self.tasks("clean", "2024-05-01T00")[0])
         torn = json.loads((world.backup / "torn.jsonl").read_text().splitlines()[0])["key"]
         hour = "-".join(torn.split("/")[1:4]) + "T" + torn.split("/")[4]
-        planned = map(json.loads, self.tasks("hard-ndjson", hour))
+        planned = map(json.loads, self.tasks(self.hard_run, hour))
         self.torn = next(object_ for object_ in planned if object_["key"] == torn)
 
     def tasks(self, run_id, hour):
@@ -68,7 +69,7 @@ class Probe:
 
     def planner(self):
         run_id = self.name()
-        # What an earlier call of the run was refused for goes away with a call that goes on.
+        # A call that succeeds removes the refusal of an earlier one.
         refused = {"version": 1, "kind": "refused", "message": "m", "hint": None, "called_at": "2024-01-01T00:00:00Z"}
         self.world.account.client("s3").put_object(
             Bucket=self.stack.bucket, Key=f"{self.stack.prefix}_recovery/{run_id}/refused.json",
@@ -89,7 +90,7 @@ class Probe:
                        "lead_secs": 900, "lag_secs": 3600},
             "filters": {"domains": [], "event_types": []},
         }
-        # A run whose audit has ended has it called again.
+        # A worker calls the auditor again only for a run whose audit has ended.
         ledger = f"{self.stack.prefix}_recovery/{run_id}/audit.json"
         ended = {"version": 1, "number": 1, "deadline": "2024-01-01T00:00:00Z", "wait_hours": 1, "ended": True}
         s3 = self.world.account.client("s3")
@@ -102,7 +103,7 @@ class Probe:
         return all(receipt["state"] == "done" for receipt in self.stack.receipts(run_id).values())
 
     def auditor(self):
-        for run_id in ["clean", "hard-ndjson"]:
+        for run_id in ["clean", self.hard_run]:
             self.number += 1
             call = {"version": 1, "execution_id": run_id, "number": int(time.time() * 1000),
                     "deadline": "2024-05-02T00:00:00Z"}
@@ -143,7 +144,7 @@ def statements_are_needed(world, stack):
                     continue  # tried by `nothing_more`
                 others = [other for other in statements if other is not statement]
                 put_policy(iam, role_name, policy_name, document, others)
-                # A warm function still has a session of the platform's role.
+                # A warm function still holds a session of the platform's role.
                 stop_warm(stack, function)
                 try:
                     check(not invoke(), f"{function} does not need {statement['Sid']}")
@@ -173,7 +174,7 @@ def put_policy(iam, role_name, policy_name, document, statements):
 
 
 def session_of(world, role_name):
-    """A session of the function's role, for which its trust is widened for a moment."""
+    """A session of the function's role, whose trust policy is widened while it is assumed."""
     iam = world.account.client("iam")
     trust = iam.get_role(RoleName=role_name)["Role"]["AssumeRolePolicyDocument"]
     widened = {**trust, "Statement": trust["Statement"] + [{
@@ -202,9 +203,10 @@ def nothing_more(world, stack):
     trust = {"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}}]}
     other_role = iam.create_role(RoleName="someone-elses", AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
-    mine, events = stack.prefix, f"{stack.prefix}execution_id=hard-ndjson/"
-    some_event_file = next(key for key in stack.keys("execution_id=hard-ndjson/") if key.endswith(".ndjson"))
-    some_rejected_file = stack.keys("_recovery/_rejected/hard-ndjson/")[0]
+    run_id = stack.finished_run()
+    ledger, events = f"{stack.prefix}_recovery/{run_id}/", f"{stack.prefix}execution_id={run_id}/"
+    some_event_file = next(key for key in stack.keys(f"execution_id={run_id}/") if key.endswith(".ndjson"))
+    some_rejected_file = stack.keys(f"_recovery/_rejected/{run_id}/")[0]
     tried = 0
     for function, role in ROLES.items():
         session = session_of(world, stack.resources[role])
@@ -225,7 +227,7 @@ def nothing_more(world, stack):
             "read events": lambda: s3.get_object(**here, Key=some_event_file),
             "read rejected fragments": lambda: s3.get_object(**here, Key=some_rejected_file),
             "remove events": lambda: s3.delete_object(**here, Key=some_event_file),
-            "remove the ledger": lambda: s3.delete_object(**here, Key=f"{mine}_recovery/hard-ndjson/plan.json"),
+            "remove the ledger": lambda: s3.delete_object(**here, Key=f"{ledger}plan.json"),
             "send to another queue": lambda: sqs.send_message(QueueUrl=other_queue, MessageBody="x"),
             "read another queue": lambda: sqs.receive_message(QueueUrl=other_queue),
             "publish to another topic": lambda: sns.publish(TopicArn=other_topic, Message="x"),
@@ -236,9 +238,9 @@ def nothing_more(world, stack):
             attempts["read tasks"] = lambda: sqs.receive_message(QueueUrl=stack.queue_url("TaskQueue"))
         if function != "Planner":
             attempts["change a plan"] = lambda: s3.put_object(
-                **here, Key=f"{mine}_recovery/hard-ndjson/plan.json", Body=b"x")
+                **here, Key=f"{ledger}plan.json", Body=b"x")
             attempts["remove a refusal"] = lambda: s3.delete_object(
-                **here, Key=f"{mine}_recovery/hard-ndjson/refused.json")
+                **here, Key=f"{ledger}refused.json")
             attempts["queue tasks"] = lambda: sqs.send_message(
                 QueueUrl=stack.queue_url("TaskQueue"), MessageBody="x")
         if function == "Auditor":

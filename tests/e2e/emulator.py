@@ -1,4 +1,4 @@
-"""The AWS emulator: ministack with IAM on, as a child process on a free port of loopback."""
+"""The AWS emulator: ministack with IAM on, as a child process on a free loopback port."""
 
 import os
 import socket
@@ -40,7 +40,7 @@ class Emulator:
             **ROOT,
             "AWS_DEFAULT_REGION": REGION,
             "GATEWAY_PORT": str(self.port),
-            # It binds all addresses by default, and a second listener for IoT.
+            # By default it binds all addresses, and starts a second listener for IoT.
             "BIND_HOST": "127.0.0.1",
             "MINISTACK_HOST": "127.0.0.1",
             "IOT_MTLS_ENABLED": "0",

@@ -1,7 +1,7 @@
-"""A proxy in front of the emulator that injects faults: the network on a bad day.
+"""A proxy in front of the emulator that injects faults.
 
-Each request takes a connection of its own. Rules are asked in turn; the first that returns an
-action decides. Without one the bytes pass unchanged in both directions.
+Each request has a connection of its own. The first rule that returns an action for a request decides; without an
+action, the bytes pass unchanged in both directions.
 """
 
 import os
@@ -30,7 +30,7 @@ class Request:
     proxy_port: int
 
     def kill_sender(self):
-        """Kills the process at the other end of the connection, as a lack of memory would."""
+        """Kills the process at the other end of the connection, as running out of memory would."""
         pid = process_of(self.client_port, self.proxy_port)
         if pid is None or pid == os.getpid():
             raise RuntimeError("the request comes from no process that may be killed")
@@ -62,7 +62,7 @@ class Proxy:
                 try:
                     proxy.pass_on(self.request)
                 except OSError:
-                    pass  # one side went away
+                    pass  # one side closed the connection
 
         class Server(socketserver.ThreadingTCPServer):
             allow_reuse_address = True
@@ -175,7 +175,7 @@ def half(upstream, client):
 
 
 def process_of(local_port, remote_port):
-    """The process that holds the connection, by the kernel's tables."""
+    """The id of the process that holds the connection, from the kernel's tables."""
     inode = None
     with open("/proc/net/tcp") as table:
         for line in list(table)[1:]:

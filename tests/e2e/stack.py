@@ -19,12 +19,19 @@ ACCOUNT = "000000000000"
 
 
 class Failed(Exception):
-    """Something that must hold does not."""
+    """A check failed."""
 
 
 def check(condition, message):
     if not condition:
         raise Failed(message)
+
+
+def wait_until(condition, secs_max, message):
+    deadline = time.monotonic() + secs_max
+    while not condition():
+        check(time.monotonic() < deadline, message)
+        time.sleep(0.5)
 
 
 def run(command, environment=None, **options):
@@ -65,7 +72,7 @@ class Account:
 
 
 def platform_side(account, backup):
-    """The platform's bucket, filled with the backup, and its role for the customer."""
+    """Creates the platform's bucket with the backup in it, and its role for the customer; returns the role's ARN."""
     s3, iam = account.client("s3"), account.client("iam")
     s3.create_bucket(Bucket=SOURCE_BUCKET)
     upload(s3, backup)
@@ -101,6 +108,7 @@ class Stack:
     def __init__(self, account, name, parameters):
         self.account, self.name, self.parameters = account, name, parameters
         self.outputs = {}
+        self.finished = False
 
     def deploy(self):
         overrides = [f"{key}={value}" for key, value in self.parameters.items()]
@@ -119,7 +127,7 @@ class Stack:
         return self
 
     def listen(self):
-        """Has the notifications of the stack delivered to a queue."""
+        """Subscribes a queue to the stack's notifications."""
         sqs, sns = self.account.client("sqs"), self.account.client("sns")
         self.inbox = sqs.create_queue(QueueName=f"inbox-{self.name}")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=self.inbox, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -166,6 +174,15 @@ class Stack:
         check(not failed, f"the planner failed: {answer}")
         return answer
 
+    def finished_run(self):
+        """The id of a run of the hard backup that has been audited; made on the first call."""
+        run_id = "finished"
+        if not self.finished:
+            self.plan(run_id, format="ndjson")
+            self.await_notification(run_id)
+            self.finished = True
+        return run_id
+
     @property
     def bucket(self):
         return self.outputs["DestinationBucketName"]
@@ -175,10 +192,14 @@ class Stack:
         prefix = self.parameters.get("DestinationPrefix", "")
         return f"{prefix}/" if prefix else ""
 
-    def keys(self, prefix):
+    def keys(self, prefix, since=None):
+        """The keys below the destination's prefix, or those of them that were written since a time."""
         s3 = self.account.client("s3")
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
-        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        entries = [entry for page in pages for entry in page.get("Contents", [])]
+        # Times in a listing are full seconds.
+        return [entry["Key"] for entry in entries
+                if since is None or entry["LastModified"] >= since.replace(microsecond=0)]
 
     def read(self, key):
         return self.account.client("s3").get_object(Bucket=self.bucket, Key=key)["Body"].read()

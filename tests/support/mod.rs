@@ -1,4 +1,4 @@
-//! What the tests of the whole program share.
+//! Shared by the tests of the whole program: samples, runs of them, and readers of their results.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -55,7 +55,7 @@ impl Sample {
         self.folder.path().join(name)
     }
 
-    /// The lines of the truth: sorted, one intact event each.
+    /// The truth: the lines of all intact events, sorted.
     pub fn expected(&self) -> Vec<Vec<u8>> {
         lines(&fs::read(self.backup().join("expected.ndjson")).unwrap())
     }
@@ -64,7 +64,7 @@ impl Sample {
         json_lines(&self.backup().join("torn.jsonl"))
     }
 
-    /// `run` over this sample, with the execution id `run`.
+    /// The command `run` for this sample, with the execution id `run`.
     pub fn run_command(&self, destination: &Path, options: &[&str]) -> Command {
         let mut command = event_recovery();
         command
@@ -77,7 +77,7 @@ impl Sample {
         command
     }
 
-    /// Runs and returns the report and the exit code.
+    /// Executes `run` and returns the report and the exit code.
     pub fn run(&self, destination: &Path, options: &[&str]) -> (Value, Option<i32>) {
         let output = self
             .run_command(destination, options)
@@ -131,7 +131,7 @@ pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// The output: every file outside of the ledger.
+/// The output: every file outside the ledger.
 pub fn output_files(destination: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = files(destination);
     found.retain(|path, _| !path.starts_with("_recovery"));
@@ -152,7 +152,7 @@ pub fn recovered_lines(destination: &Path) -> Vec<Vec<u8>> {
     recovered
 }
 
-/// When the event arrived, in milliseconds, as its own fields say.
+/// When the event arrived, in milliseconds since 1970, by its own fields.
 pub fn arrival_millis(event: &[u8]) -> i64 {
     let event: Value = serde_json::from_slice(event).unwrap();
     event["arrival_epoch"].as_i64().unwrap_or_else(|| {
@@ -163,7 +163,7 @@ pub fn arrival_millis(event: &[u8]) -> i64 {
     })
 }
 
-/// What must hold for the report of any run.
+/// Asserts the equations that hold for the report of any run.
 pub fn check_balance(report: &Value) {
     let sum = |group: &str, names: &[&str]| -> u64 {
         names

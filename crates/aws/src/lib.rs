@@ -5,6 +5,7 @@
 //! clients use. `Deployment`, of the feature `deployment`, is what the command line asks about a stack.
 
 mod bucket;
+mod bucket_url;
 #[cfg(feature = "deployment")]
 mod deployment;
 mod endpoint;
@@ -21,6 +22,7 @@ use crate::endpoint::NameEndpoint;
 
 pub use aws_config::SdkConfig;
 pub use bucket::{Bucket, Encryption};
+pub use bucket_url::{BucketUrl, BucketUrlError};
 #[cfg(feature = "deployment")]
 pub use deployment::{Deployment, DeploymentError, InvocationError};
 pub use notification::{Topic, TopicError};

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use event_recovery_pipeline::{LAG_DEFAULT_SECS, LEAD_DEFAULT_SECS, RecoveryRequest, Tolerance};
+use event_recovery_pipeline::{
+    Compression, Format, LAG_DEFAULT_SECS, LEAD_DEFAULT_SECS, RecoveryRequest, Tolerance,
+    WindowKind,
+};
 
 use crate::bytes::parse_bytes;
 use crate::location::Location;
@@ -207,17 +210,13 @@ pub(crate) struct RequestArguments {
 
 impl RequestArguments {
     pub(crate) fn to_request(&self) -> RecoveryRequest {
-        let name = |value: Option<clap::builder::PossibleValue>| {
-            value.map(|value| value.get_name().to_owned())
-        };
-        let compression = self.compression.and_then(|value| value.to_possible_value());
         RecoveryRequest {
             org_id: self.org_id.clone(),
             start: self.start.clone(),
             end: self.end.clone(),
-            window: name(self.window.to_possible_value()),
-            format: name(self.format.to_possible_value()),
-            compression: name(compression),
+            window: Some(self.window.into()),
+            format: Some(self.format.into()),
+            compression: self.compression.map(Compression::from),
             domains: self.domains.clone(),
             event_types: self.event_types.clone(),
             dry_run: self.dry_run,
@@ -287,10 +286,28 @@ pub(crate) enum WindowArgument {
     Publish,
 }
 
+impl From<WindowArgument> for WindowKind {
+    fn from(argument: WindowArgument) -> Self {
+        match argument {
+            WindowArgument::Arrival => Self::Arrival,
+            WindowArgument::Publish => Self::Publish,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum FormatArgument {
     Parquet,
     Ndjson,
+}
+
+impl From<FormatArgument> for Format {
+    fn from(argument: FormatArgument) -> Self {
+        match argument {
+            FormatArgument::Parquet => Self::Parquet,
+            FormatArgument::Ndjson => Self::Ndjson,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -299,6 +316,17 @@ pub(crate) enum CompressionArgument {
     Gzip,
     Zstd,
     Snappy,
+}
+
+impl From<CompressionArgument> for Compression {
+    fn from(argument: CompressionArgument) -> Self {
+        match argument {
+            CompressionArgument::None => Self::None,
+            CompressionArgument::Gzip => Self::Gzip,
+            CompressionArgument::Zstd => Self::Zstd,
+            CompressionArgument::Snappy => Self::Snappy,
+        }
+    }
 }
 
 /// Say how a run stands

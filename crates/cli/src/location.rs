@@ -4,43 +4,27 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use event_recovery_aws::BucketUrl;
+
 /// A folder, or a bucket and a prefix in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Location {
     Folder(PathBuf),
-    Bucket {
-        name: String,
-        /// Without slashes at its ends.
-        prefix: String,
-    },
+    Bucket(BucketUrl),
 }
 
 impl FromStr for Location {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let Some(rest) = text.strip_prefix("s3://") else {
-            return match text.is_empty() {
-                true => Err("it is empty".to_owned()),
-                false => Ok(Self::Folder(text.into())),
-            };
-        };
-        let (name, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let is_root = prefix.is_empty();
-        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-        let is_plain = |part: &str| !matches!(part, "" | "." | "..");
-        if name.is_empty() {
-            return Err(
-                "it names no bucket; it accepts `s3://BUCKET` or `s3://BUCKET/PREFIX`".to_owned(),
-            );
+        if BucketUrl::is_meant_by(text) {
+            let url: Result<BucketUrl, _> = text.parse();
+            return url.map(Self::Bucket).map_err(|error| error.to_string());
         }
-        if !is_root && !prefix.split('/').all(is_plain) {
-            return Err("its prefix has an empty, `.` or `..` part".to_owned());
+        match text.is_empty() {
+            true => Err("it is empty".to_owned()),
+            false => Ok(Self::Folder(text.into())),
         }
-        Ok(Self::Bucket {
-            name: name.to_owned(),
-            prefix: prefix.to_owned(),
-        })
     }
 }
 
@@ -48,8 +32,7 @@ impl fmt::Display for Location {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(path) => write!(formatter, "{}", path.display()),
-            Self::Bucket { name, prefix } if prefix.is_empty() => write!(formatter, "s3://{name}"),
-            Self::Bucket { name, prefix } => write!(formatter, "s3://{name}/{prefix}"),
+            Self::Bucket(url) => url.fmt(formatter),
         }
     }
 }
@@ -59,26 +42,14 @@ impl Location {
     pub(crate) fn place(&self, key: &str) -> String {
         match self {
             Self::Folder(path) => path.join(key).display().to_string(),
-            Self::Bucket { .. } => format!("{self}/{key}"),
+            Self::Bucket(url) => url.place(key),
         }
     }
 
-    /// Whether it lies in the other one, or is it.
+    /// Whether it lies in the other one, or is it. Of folders only the file system can tell.
     pub(crate) fn is_within(&self, other: &Self) -> bool {
         match (self, other) {
-            (
-                Self::Bucket { name, prefix },
-                Self::Bucket {
-                    name: other_name,
-                    prefix: other_prefix,
-                },
-            ) => {
-                let slashed = |prefix: &str| match prefix {
-                    "" => String::new(),
-                    prefix => format!("{prefix}/"),
-                };
-                name == other_name && slashed(prefix).starts_with(&slashed(other_prefix))
-            }
+            (Self::Bucket(one), Self::Bucket(other)) => one.is_within(other),
             _ => false,
         }
     }
@@ -88,34 +59,15 @@ impl Location {
 mod tests {
     use super::*;
 
-    fn location(text: &str) -> Location {
-        text.parse().unwrap()
-    }
-
     #[test]
     fn a_bucket_is_told_from_a_folder() {
-        assert_eq!(location("a/b"), Location::Folder("a/b".into()));
-        for (text, shown, place) in [
-            ("s3://b", "s3://b", "s3://b/k"),
-            ("s3://b/", "s3://b", "s3://b/k"),
-            ("s3://b/p/q/", "s3://b/p/q", "s3://b/p/q/k"),
-        ] {
-            assert_eq!(location(text).to_string(), shown);
-            assert_eq!(location(text).place("k"), place);
+        let location = |text: &str| text.parse::<Location>();
+        assert_eq!(location("a/b"), Ok(Location::Folder("a/b".into())));
+        assert_eq!(location("s3:b"), Ok(Location::Folder("s3:b".into())));
+        let bucket = Location::Bucket(BucketUrl::new("b", "p"));
+        assert_eq!(location("s3://b/p/"), Ok(bucket));
+        for text in ["", "s3://", "s3://b//"] {
+            assert!(location(text).is_err(), "{text:?}");
         }
-        for text in ["", "s3://", "s3:///p", "s3://b//", "s3://b/p/../q"] {
-            assert!(text.parse::<Location>().is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn a_prefix_lies_within_another_by_its_parts() {
-        let within = |one: &str, other: &str| location(one).is_within(&location(other));
-        assert!(within("s3://b/p/q", "s3://b/p"));
-        assert!(within("s3://b/p", "s3://b"));
-        assert!(within("s3://b/p", "s3://b/p"));
-        assert!(!within("s3://b/pq", "s3://b/p"));
-        assert!(!within("s3://b", "s3://b/p"));
-        assert!(!within("s3://c/p", "s3://b"));
     }
 }

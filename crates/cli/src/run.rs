@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::Utc;
 use event_recovery_pipeline::{
-    Ended, ExecutionId, Ledger, PlanLimits, RequestLimits, ResolvedRequest, Run, RunOrigin,
-    Tolerance, TransformLimits, inspect, preview,
+    Compression, Ended, ExecutionId, Format, Ledger, PlanLimits, RequestLimits, ResolvedRequest,
+    Run, RunOrigin, Tolerance, TransformLimits, inspect, preview,
 };
 use tokio::sync::watch;
 
@@ -177,8 +177,9 @@ impl Job<'_> {
         option("start", &arguments.request.start);
         option("end", &arguments.request.end);
         option("window", self.request.window.kind.as_str());
-        option("format", self.request.format.as_str());
-        option("compression", self.request.compression.as_str());
+        option("format", Format::of(self.request.output).as_str());
+        let compression = Compression::of(self.request.output);
+        option("compression", compression.as_str());
         for domain in &arguments.request.domains {
             option("domain", domain);
         }

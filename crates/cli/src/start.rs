@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use event_recovery_aws::{Bucket, Deployment, InvocationError, s3_client};
+use event_recovery_aws::{Bucket, BucketUrl, Deployment, InvocationError, s3_client};
 use event_recovery_pipeline::{
     CheckedRequest, ExecutionId, Ledger, LedgerError, ListObjects, PlannerAnswer, PlannerPayload,
-    Records, RecoveryRequest, Report, RequestLimits, Tolerance, audit_record, read_record,
+    Records, RecoveryRequest, Report, RequestLimits, Tolerance, audit_record, count_objects,
+    read_record,
 };
 
 use crate::arguments::StartArguments;
@@ -59,15 +60,20 @@ async fn invoke(arguments: &StartArguments) -> Result<ExitCode, Failure> {
     };
     let checked = planner.check(&request).await?;
     let place = &checked.places.destination;
-    let destination = place.parse::<Location>();
-    let Ok(destination @ Location::Bucket { name, prefix }) = &destination else {
+    let Ok(destination) = place.parse::<BucketUrl>() else {
         return Err(Failure::could_not_run(format!(
             "the planner answered with a destination that is not in a bucket: `{place}`"
         )));
     };
+    let bucket = Bucket::new(
+        s3_client(&config),
+        destination.bucket(),
+        destination.prefix(),
+    );
+    let destination = &Location::Bucket(destination);
     let started = Started {
         arguments,
-        bucket: Bucket::new(s3_client(&config), name, prefix),
+        bucket,
         execution_id: &checked.execution_id,
         destination,
         progress: Arc::new(Progress::new(arguments.output.quiet)),
@@ -231,15 +237,6 @@ async fn look(
     {
         return Ok(Look::Ended(Box::new(report)));
     }
-    let (mut receipts, mut next) = (0, None);
-    loop {
-        let page = storage
-            .list_page(&ledger.receipts_prefix(), next.as_deref())
-            .await?;
-        receipts += page.objects.len() as u64;
-        next = page.next;
-        if next.is_none() {
-            return Ok(Look::GoesOn { receipts });
-        }
-    }
+    let receipts = count_objects(storage, &ledger.receipts_prefix()).await?;
+    Ok(Look::GoesOn { receipts })
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use event_recovery_aws::{
-    AssumedRole, Bucket, SdkConfig, SessionSettings, assume, s3_client, session,
+    AssumedRole, Bucket, BucketUrl, SdkConfig, SessionSettings, assume, s3_client, session,
     source_session_policy,
 };
 use event_recovery_pipeline::{
@@ -58,9 +58,9 @@ impl Places {
         }
         let source = match source {
             Location::Folder(path) => Place::Folder(check_source(path)?),
-            Location::Bucket { name, prefix } => {
-                let config = source_session(name, prefix, aws, access).await;
-                Place::Bucket(Bucket::new(s3_client(&config), name, prefix))
+            Location::Bucket(url) => {
+                let config = source_session(url, aws, access).await;
+                Place::Bucket(Bucket::new(s3_client(&config), url.bucket(), url.prefix()))
             }
         };
         let destination = match destination {
@@ -71,9 +71,9 @@ impl Places {
                 };
                 Place::Folder(check_destination(path, outside_of)?)
             }
-            Location::Bucket { name, prefix } => {
+            Location::Bucket(url) => {
                 let client = s3_client(&aws_session(aws).await);
-                Place::Bucket(Bucket::new(client, name, prefix))
+                Place::Bucket(Bucket::new(client, url.bucket(), url.prefix()))
             }
         };
         Ok(Self {
@@ -124,8 +124,7 @@ pub(crate) struct Held {
 }
 
 async fn source_session(
-    bucket: &str,
-    prefix: &str,
+    url: &BucketUrl,
     aws: &AwsArguments,
     access: &SourceAccess<'_>,
 ) -> SdkConfig {
@@ -135,7 +134,12 @@ async fn source_session(
         .map(|role_arn| AssumedRole {
             role_arn: (*role_arn).to_owned(),
             external_id: access.external_id.map(str::to_owned),
-            session_policy: Some(source_session_policy(role_arn, bucket, prefix, None)),
+            session_policy: Some(source_session_policy(
+                role_arn,
+                url.bucket(),
+                url.prefix(),
+                None,
+            )),
         })
         .collect();
     assume(&aws_session(aws).await, &roles, access.region).await
@@ -152,9 +156,9 @@ impl Recovered {
         match location {
             // Nothing is written, so nothing is staged.
             Location::Folder(path) => Self::Folder(LocalFolder::new(path, Path::new(path))),
-            Location::Bucket { name, prefix } => {
+            Location::Bucket(url) => {
                 let client = s3_client(&aws_session(aws).await);
-                Self::Bucket(Bucket::new(client, name, prefix))
+                Self::Bucket(Bucket::new(client, url.bucket(), url.prefix()))
             }
         }
     }

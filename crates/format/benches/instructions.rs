@@ -1,6 +1,6 @@
-//! Instructions of splitting and writing in memory, counted by callgrind.
+//! Counts the instructions of splitting and writing in memory with callgrind.
 //!
-//! `make bench-gate` runs it and compares the counts with those that are checked in.
+//! `make bench-gate` runs it and compares the counts with `bench/instructions.json`.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark")]
 
 mod support;
@@ -13,13 +13,13 @@ use gungraun::{
 use support::{events, split_only, write};
 
 const EVENTS: usize = 690;
-/// One of so many events is torn in the torn stream.
+/// Every tenth event of the torn stream is torn.
 const TORN_EVERY: usize = 10;
 const CLEAN: &str = "a plain text of the length that such texts have";
-/// Braces, escapes, other scripts, and JSON within the string.
+/// Braces, escapes, other scripts, and JSON inside of the string.
 const HARD: &str = r#"}{ \"a\" \\ \u00e9\n é 日本 😀 {\"b\":[{\"c\":\"}\\\"\"}]}"#;
 
-/// A stream, and how many intact events it holds.
+/// A stream with the number of its intact events.
 struct Stream {
     bytes: Vec<u8>,
     intact: u64,
@@ -58,7 +58,7 @@ fn torn() -> Stream {
     stream
 }
 
-/// Cuts off the tail, or writes a byte that is not UTF-8, at places spread over the event.
+/// In turns cuts off the end and sets a byte that is not UTF-8, at places spread over the event.
 fn tear(event: &mut Vec<u8>, number: usize) {
     let place = event.len() * (1 + number % 7) / 8;
     if number.is_multiple_of(2) {
@@ -68,7 +68,7 @@ fn tear(event: &mut Vec<u8>, number: usize) {
     }
 }
 
-/// That the splitter uses what it was told to, so that no count gets the name of another.
+/// Panics if the splitter ignores the variable, so that counts are not recorded under a wrong name.
 fn assert_instructions() {
     if let Ok(wanted) = std::env::var(Instructions::VARIABLE) {
         assert_eq!(Instructions::preferred().as_str(), wanted);

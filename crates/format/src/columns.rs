@@ -1,4 +1,4 @@
-//! The ten Parquet columns: how an event becomes a row, and rows a batch.
+//! The ten Parquet columns: events to rows, rows to Arrow batches.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use parquet::errors::ParquetError;
 use crate::envelope::{Envelope, Field};
 use crate::json_string::decode_text;
 
-/// The name of the tenth column.
+/// The tenth column: what the other nine do not hold.
 pub(crate) const EXTRA_FIELDS: &str = "extra_fields";
 
-/// The columns in order: the nine fields, then [`EXTRA_FIELDS`]; all nullable.
+/// The columns of the file: the nine fields in the order of [`Field::ALL`], then [`EXTRA_FIELDS`]; all nullable.
 pub(crate) fn file_schema() -> SchemaRef {
     schema(DataType::Utf8)
 }
 
-/// The same columns as the writer is handed them: text as bytes, which are known to be UTF-8, so
-/// that nobody checks them once more.
+/// The columns of a batch: text as `Binary`, so that Arrow does not validate UTF-8 that the splitter has validated
+/// already. The file's schema still says `Utf8`.
 pub(crate) fn batch_schema() -> SchemaRef {
     schema(DataType::Binary)
 }
@@ -40,7 +40,7 @@ fn schema(text: DataType) -> SchemaRef {
     ))
 }
 
-/// A set of the nine fields.
+/// A set of fields, one bit for each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct FieldSet(u16);
 
@@ -58,10 +58,11 @@ impl FieldSet {
     }
 }
 
-/// One event's nine columns, and what they could not hold.
+/// The values of one event's nine columns, and the fields that do not fit in them.
 pub(crate) struct Row<'a> {
     cells: [Cell<'a>; Field::ALL.len()],
-    /// Fields whose value is neither missing nor null, and yet not in its column.
+    /// Fields whose value does not fit in its column, such as a number in a text column. Missing and null ones
+    /// are not among them.
     pub(crate) unheld: FieldSet,
 }
 
@@ -72,7 +73,7 @@ enum Cell<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The event must be UTF-8.
+    /// The event must be UTF-8: text is not validated again.
     pub(crate) fn of(envelope: &Envelope<'a>) -> Self {
         let mut unheld = FieldSet::default();
         let cells = Field::ALL.map(|field| match envelope.raw(field) {
@@ -86,7 +87,7 @@ impl<'a> Row<'a> {
     }
 }
 
-/// `None` where the field's column cannot hold its value.
+/// `None` if the field's column cannot hold the value.
 fn cell<'a>(envelope: &Envelope<'a>, field: Field, raw: &'a [u8]) -> Option<Cell<'a>> {
     match field {
         Field::SchemaVersion | Field::ArrivalEpoch => envelope.integer(field).map(Cell::Integer),
@@ -95,7 +96,7 @@ fn cell<'a>(envelope: &Envelope<'a>, field: Field, raw: &'a [u8]) -> Option<Cell
     }
 }
 
-/// Rows that wait to become a batch.
+/// Collects rows column by column, in memory that is reused from batch to batch.
 pub(crate) struct ColumnBuilders {
     schema: SchemaRef,
     fields: [FieldBuilder; Field::ALL.len()],
@@ -109,8 +110,8 @@ enum FieldBuilder {
 }
 
 impl ColumnBuilders {
-    /// What stays allocated between batches for the text of all columns; what an extreme event needed
-    /// is given back.
+    /// The most that stays allocated between batches for the text of all columns; memory that one extreme event
+    /// needed is freed.
     const BYTES_KEPT_MAX: usize = 8 * 1024 * 1024;
 
     pub(crate) fn new() -> Self {
@@ -131,7 +132,7 @@ impl ColumnBuilders {
         self.rows
     }
 
-    /// Appends one row; the caller bounds the bytes, so that no column's 32-bit offsets overflow.
+    /// Appends one row. The caller bounds the bytes of a batch, so that a column's 32-bit offsets do not overflow.
     pub(crate) fn append(&mut self, row: &Row<'_>, extra_fields: Option<&str>) {
         for (builder, cell) in self.fields.iter_mut().zip(&row.cells) {
             match (builder, cell) {
@@ -147,7 +148,7 @@ impl ColumnBuilders {
         self.rows += 1;
     }
 
-    /// Hands the rows to `write` as one batch, and begins anew in the same memory.
+    /// Passes the rows to `write` as one batch, and starts the next one in the same memory.
     pub(crate) fn write_batch(
         &mut self,
         write: impl FnOnce(&RecordBatch) -> Result<(), ParquetError>,
@@ -179,17 +180,17 @@ impl ColumnBuilders {
     }
 }
 
-/// The text of one column, whose memory goes into an array and comes back from it: a batch is some
-/// megabytes, and to ask the system for them again and again costs more than to fill them.
+/// The text of one column. Its memory moves into an array and back: a batch has some megabytes, and allocating them
+/// anew for each batch took a tenth of the time of a Parquet file.
 struct TextBuilder {
-    /// Where each value begins, and the end of the last.
+    /// The start of each value and the end of the last: one more than there are values.
     offsets: Vec<i32>,
     bytes: Vec<u8>,
     nulls: NullBufferBuilder,
 }
 
 impl TextBuilder {
-    /// The same for one column.
+    /// The bound of [`ColumnBuilders::BYTES_KEPT_MAX`] for one column.
     const BYTES_KEPT_MAX: usize = 4 * 1024 * 1024;
 
     fn new() -> Self {
@@ -205,7 +206,7 @@ impl TextBuilder {
             self.offsets.push(0);
         }
         self.bytes.extend_from_slice(text.unwrap_or_default());
-        // Lossless: a batch is some megabytes, or one event within the writer's limit.
+        // Lossless: a batch has up to 4 MiB of events, or one event within `EVENT_BYTES_MAX`.
         self.offsets.push(self.bytes.len() as i32);
         self.nulls.append(text.is_some());
     }
@@ -217,8 +218,8 @@ impl TextBuilder {
         Ok(Arc::new(array))
     }
 
-    /// Takes the memory back, unless somebody still holds the array, and as far as there is room for
-    /// it. Returns the bytes that are kept.
+    /// Takes the memory back from the array, unless the array is still shared. Keeps at most `room` bytes, and
+    /// returns how many.
     fn take_back(&mut self, array: Arc<BinaryArray>, room: usize) -> usize {
         let Ok(array) = Arc::try_unwrap(array) else {
             return 0;

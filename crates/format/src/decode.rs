@@ -1,4 +1,4 @@
-//! Decoding of a backup object: plain, gzip or zstd, told apart by its first bytes.
+//! Decompression of a backup object: plain, gzip or zstd, by its first bytes.
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
@@ -10,16 +10,28 @@ use crate::source_compression::{SourceCompression, foreign_tail};
 use crate::source_magic::{MAGIC_BYTES_MAX, Magic};
 use crate::zstd_frames::ZstdFrames;
 
-/// Bounds on what decoding may produce.
+/// Bounds on the output of decoding, against decompression bombs.
+///
+/// ```
+/// use std::io::Read;
+///
+/// use event_recovery_format::{DecodeError, DecodeLimits, decode_reader};
+///
+/// let bomb = zstd::encode_all(&vec![b' '; 1_000_000][..], 19)?;
+/// let limits = DecodeLimits { decoded_bytes_max: 100_000 };
+/// let error = std::io::copy(&mut decode_reader(&bomb[..], limits)?, &mut std::io::sink()).unwrap_err();
+/// assert!(matches!(DecodeError::from(error), DecodeError::TooLarge { decoded_bytes_max: 100_000 }));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeLimits {
-    /// The most bytes that one object may decode to; a plain object counts as well.
+    /// Largest decoded size of one object in bytes; also bounds objects that are not compressed.
     pub decoded_bytes_max: u64,
 }
 
 impl DecodeLimits {
-    /// 16 GiB: over a thousand times the 10 MB of events that an object holds by the platform's
-    /// documentation, and little enough to read within a task's time.
+    /// 16 GiB: over a thousand times the 10 MB of events that an object holds by the platform's documentation, and
+    /// still read within the time of a task.
     pub const DECODED_BYTES_MAX_DEFAULT: u64 = 16 * 1024 * 1024 * 1024;
 }
 
@@ -33,57 +45,58 @@ impl Default for DecodeLimits {
 
 /// Why an object could not be decoded.
 ///
-/// [`DecodedReader`] returns it inside an [`io::Error`]; [`DecodeError::from_io`] or a conversion
-/// (`DecodeError::from(error)`) takes it out again.
+/// [`DecodedReader`] returns it inside an [`io::Error`]. [`DecodeError::from_io`] borrows it from there, and
+/// `DecodeError::from(error)` takes it out. Errors about the object's bytes are permanent; only
+/// [`Source`](Self::Source) may be transient.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The object is in a format that is not read.
+    /// The object has a format that is recognised but not supported.
     #[error("cannot read an object in the format `{format}`, only plain, gzip and zstd ones")]
     Unsupported {
-        /// What the object's first bytes say it is.
+        /// The format's name, by the object's first bytes.
         format: &'static str,
     },
-    /// The compressed data contradict themselves, or something else follows them.
+    /// The compressed data are invalid, fail their checksum, or are followed by something else.
     #[error("{compression} data are corrupt after {decoded_bytes} decoded bytes: {detail}")]
     Corrupt {
-        /// The compression that the object's first bytes name.
+        /// The compression, by the object's first bytes.
         compression: SourceCompression,
-        /// Bytes that were decoded and handed out before.
+        /// Decoded bytes that were read before the error.
         decoded_bytes: u64,
-        /// What the decoder says; it never quotes the data.
+        /// The decoder's message, which never quotes data.
         detail: String,
     },
-    /// The compressed data end too early.
+    /// The compressed data end before their own end.
     #[error("{compression} data are cut off after {decoded_bytes} decoded bytes")]
     Truncated {
-        /// The compression that the object's first bytes name.
+        /// The compression, by the object's first bytes.
         compression: SourceCompression,
-        /// Bytes that were decoded and handed out before.
+        /// Decoded bytes that were read before the error.
         decoded_bytes: u64,
     },
     /// The object decodes to more than [`DecodeLimits::decoded_bytes_max`].
     #[error("object decodes to more bytes than the limit of {decoded_bytes_max}")]
     TooLarge {
-        /// The limit.
+        /// The limit that applied, in bytes.
         decoded_bytes_max: u64,
     },
-    /// The reader was read again after it had failed.
+    /// [`DecodedReader`] was read again after an error.
     #[error("read again after decoding had failed")]
     AfterFailure,
-    /// The object's bytes could not be had; this says nothing about them.
+    /// The source failed, which says nothing about the object's bytes. A retry may help.
     #[error("cannot read the object: {0}")]
     Source(#[source] io::Error),
 }
 
 impl DecodeError {
-    /// The decoding error inside `error`, or `None` where it came from elsewhere.
+    /// The decoding error inside `error`; `None` if `error` is not from a [`DecodedReader`].
     pub fn from_io(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 }
 
-/// Takes the decoding error out; an error from elsewhere becomes [`DecodeError::Source`].
+/// Takes the decoding error out; any other error becomes [`DecodeError::Source`].
 impl From<io::Error> for DecodeError {
     fn from(error: io::Error) -> Self {
         match error.downcast::<Self>() {
@@ -110,13 +123,35 @@ impl From<DecodeError> for io::Error {
 
 /// Starts to decode the object that `reader` yields.
 ///
-/// The first bytes decide, whatever the object's name says. An object that begins like nothing
-/// known is plain; so is one shorter than the marks that tell the formats apart.
+/// The first bytes decide and not a name. An object that begins with no known magic number is plain; so is one that
+/// is shorter than that.
+///
+/// ```
+/// use std::io::{Read, Write};
+///
+/// use event_recovery_format::{DecodeError, DecodeLimits, SourceCompression, decode_reader};
+///
+/// let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+/// encoder.write_all(br#"{"event_id":"1"}{"event_id":"2"}"#)?;
+/// let object = encoder.finish()?;
+///
+/// let mut reader = decode_reader(&object[..], DecodeLimits::default())?;
+/// assert_eq!(reader.compression(), SourceCompression::Gzip);
+/// let mut events = String::new();
+/// reader.read_to_string(&mut events)?;
+/// assert_eq!(events, r#"{"event_id":"1"}{"event_id":"2"}"#);
+///
+/// // An object that is cut off is an error, not a shorter object.
+/// let mut reader = decode_reader(&object[..object.len() - 1], DecodeLimits::default())?;
+/// let error = reader.read_to_string(&mut events).unwrap_err();
+/// assert!(matches!(DecodeError::from_io(&error), Some(DecodeError::Truncated { .. })));
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 ///
-/// [`DecodeError::Unsupported`] for a format that is recognised and not read,
-/// [`DecodeError::Source`] where the first bytes cannot be read.
+/// [`DecodeError::Unsupported`] for a format that is recognised but not supported, [`DecodeError::Source`] if the first
+/// bytes cannot be read.
 pub fn decode_reader<R: Read>(
     reader: R,
     limits: DecodeLimits,
@@ -146,9 +181,11 @@ pub fn decode_reader<R: Read>(
 
 /// Reads an object's decoded bytes.
 ///
-/// Holds 64 KiB of the object and the decoder's window: 32 KiB for gzip, up to 128 MiB for zstd as
-/// the frame asks for it (8 MiB at zstd's usual levels). The end is reported only after the
-/// object has been read to its own end and every checksum agreed.
+/// It reports the end only once the object has been read to its own end and every checksum has matched. Until then,
+/// what has been read may be part of a damaged object. After an error, every further read is an error.
+///
+/// Holds 64 KiB of the object and the decoder's window: 32 KiB for gzip, up to 128 MiB for zstd as the frame requires
+/// it (8 MiB at zstd's usual levels).
 pub struct DecodedReader<R: Read> {
     decoder: Decoder<R>,
     compression: SourceCompression,
@@ -158,17 +195,17 @@ pub struct DecodedReader<R: Read> {
 }
 
 impl<R: Read> DecodedReader<R> {
-    /// The compression that the object's first bytes name.
+    /// The compression, by the object's first bytes.
     pub fn compression(&self) -> SourceCompression {
         self.compression
     }
 
-    /// Bytes that were decoded and handed out so far.
+    /// Decoded bytes that have been read so far.
     pub fn decoded_bytes(&self) -> u64 {
         self.decoded_bytes
     }
 
-    /// Tells a failure of the source, which [`SourceReader`] has marked, from one of the decoder.
+    /// Tells a failure of the source, which [`SourceReader`] has wrapped, from one of the decoder.
     fn decode_error(&self, error: io::Error) -> DecodeError {
         let other = match error.downcast::<DecodeError>() {
             Ok(decode_error) => return decode_error,
@@ -238,7 +275,7 @@ impl<R: Read> fmt::Debug for DecodedReader<R> {
     }
 }
 
-/// libzstd's name of the error for a window above the limit; it is not corruption.
+/// libzstd's message for a window above the limit. The data are not corrupt, so it is told apart.
 const ZSTD_WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
 
 enum State {
@@ -251,7 +288,7 @@ type ObjectInput<R> = Input<SourceReader<R>>;
 
 enum Decoder<R: Read> {
     Plain(ObjectInput<R>),
-    /// `None` only while one member's decoder makes way for the next one's.
+    /// `None` only while the decoder of one member is replaced by that of the next.
     Gzip(Option<Box<GzDecoder<ObjectInput<R>>>>),
     Zstd(ZstdFrames<SourceReader<R>>),
 }
@@ -266,8 +303,8 @@ impl<R: Read> Decoder<R> {
     }
 }
 
-/// Reads member after member. flate2's own reader of several members takes zero padding, which
-/// `gunzip` ignores and some tools write, for a broken header; here it ends the object.
+/// Reads one member after the other. Zero padding, which some tools write and `gunzip` ignores, ends the object;
+/// flate2's `MultiGzDecoder` would take it for an invalid header.
 fn read_gzip<R: Read>(
     current: &mut Option<Box<GzDecoder<Input<R>>>>,
     buffer: &mut [u8],
@@ -284,7 +321,7 @@ fn read_gzip<R: Read>(
                 skip_zero_padding(input)?;
                 return Ok(0);
             }
-            // A member, or the first byte of one that is cut off.
+            // Another member, or the first byte of one that is cut off.
             [0x1F] | [0x1F, 0x8B] => {
                 let ended = current.take();
                 *current = ended.map(|member| Box::new(GzDecoder::new(member.into_inner())));
@@ -312,7 +349,8 @@ fn skip_zero_padding(input: &mut impl BufRead) -> io::Result<()> {
     }
 }
 
-/// Marks every failure of the source, so that no decoder's own error can be taken for one.
+/// Wraps every failure of the source in [`DecodeError::Source`], so that it cannot be taken for an error of the
+/// decoder: both are `io::Error`s of the same kinds.
 struct SourceReader<R>(R);
 
 impl<R: Read> Read for SourceReader<R> {

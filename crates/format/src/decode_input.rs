@@ -1,15 +1,15 @@
-//! The buffered bytes of an object, of which some can be looked at before anything is decided.
+//! A buffered reader that can peek at more than one byte: `BufRead` promises no more than that.
 
 use std::io::{self, BufRead, Read};
 
-/// Bytes that are read from the source at a time.
+/// Size of the buffer, and of one read from the source.
 const INPUT_BYTES: usize = 64 * 1024;
 
-/// Reads from a source through a buffer.
+/// Reads from a source through a buffer of [`INPUT_BYTES`].
 pub(crate) struct Input<R> {
     source: R,
     buffer: Box<[u8]>,
-    /// What of the buffer has been read from the source and not consumed.
+    /// The range of the buffer that has been read from the source and not consumed.
     start: usize,
     end: usize,
 }
@@ -24,7 +24,8 @@ impl<R: Read> Input<R> {
         }
     }
 
-    /// The next bytes without consuming them: so many, or all that are left. At most a buffer.
+    /// The next `length` bytes without consuming them, fewer only at the end of the source. At most
+    /// [`INPUT_BYTES`].
     pub(crate) fn peek(&mut self, length: usize) -> io::Result<&[u8]> {
         let length = length.min(self.buffer.len());
         if self.start + length > self.buffer.len() {
@@ -60,7 +61,7 @@ impl<R: Read> BufRead for Input<R> {
 
 impl<R: Read> Read for Input<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // A plain object needs no copy in between.
+        // Large reads bypass the buffer, as in `BufReader`: a plain object is not copied.
         if self.start == self.end && buffer.len() >= self.buffer.len() {
             return self.source.read(buffer);
         }
@@ -74,7 +75,7 @@ impl<R: Read> Read for Input<R> {
 mod tests {
     use super::*;
 
-    /// Hands out some bytes at a time.
+    /// Yields at most so many bytes a read.
     struct Pieces<'a>(&'a [u8], usize);
 
     impl Read for Pieces<'_> {

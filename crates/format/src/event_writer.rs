@@ -1,4 +1,4 @@
-//! One writer for every format.
+//! One writer for all output formats.
 
 use std::io::{self, Write};
 
@@ -7,24 +7,61 @@ use crate::ndjson::NdjsonWriter;
 use crate::output_format::OutputFormat;
 use crate::parquet::ParquetWriter;
 
-/// The largest event that a writer takes, far above the splitter's limit: positions in an event
-/// are 32 bits wide, and so are those of the text in a Parquet column.
+/// The largest event that a writer accepts: 512 MiB, far above the splitter's default limit. An envelope's positions
+/// and a column's offsets are 32 bits wide.
 pub const EVENT_BYTES_MAX: usize = 512 * 1024 * 1024;
 
-/// Writes events to a sink in one of the formats.
+/// Writes events to a sink, as NDJSON or Parquet.
 ///
-/// The same events give the same bytes. The sink comes back from [`finish`](Self::finish) alone,
-/// so an output cannot be committed before it is complete. After an error the output is void:
-/// drop the writer, and do not commit what the sink has received.
+/// The same events give the same bytes. Only [`finish`](Self::finish) returns the sink, so that an output cannot be
+/// committed before it is complete. After an error the output is invalid: drop the writer, and do not commit what the
+/// sink has received.
+///
+/// NDJSON has each event's own bytes, a line each; line breaks between tokens are left out:
+///
+/// ```
+/// use event_recovery_format::{Envelope, EnvelopeScratch, EventWriter, NdjsonCompression, OutputFormat};
+///
+/// let mut scratch = EnvelopeScratch::default();
+/// let mut writer = EventWriter::open(OutputFormat::Ndjson(NdjsonCompression::None), Vec::new())?;
+/// for event in [&b"{\"n\" : 1.0}"[..], b"{\n  \"n\": 2\n}"] {
+///     writer.write(&Envelope::read(event, &mut scratch))?;
+/// }
+/// assert_eq!(writer.rows(), 2);
+/// assert_eq!(writer.finish()?, b"{\"n\" : 1.0}\n{  \"n\": 2}\n");
+/// # Ok::<_, std::io::Error>(())
+/// ```
+///
+/// Parquet has ten columns, and `extra_fields` keeps what the other nine do not hold:
+///
+/// ```
+/// use event_recovery_format::{Envelope, EnvelopeScratch, EventWriter, OutputFormat, ParquetCompression};
+/// use parquet::file::reader::{FileReader, SerializedFileReader};
+///
+/// let event = br#"{"event_id":"1","schema_version":"2","data":{"n": 1},"shard":3}"#;
+/// let mut scratch = EnvelopeScratch::default();
+/// let mut writer = EventWriter::open(OutputFormat::Parquet(ParquetCompression::Zstd), tempfile::tempfile()?)?;
+/// writer.write(&Envelope::read(event, &mut scratch))?;
+/// let file = writer.finish()?;
+///
+/// let reader = SerializedFileReader::new(file)?;
+/// let row = reader.get_row_iter(None)?.next().expect("one row")?;
+/// let columns: Vec<String> = row.get_column_iter().map(|(name, value)| format!("{name}: {value}")).collect();
+/// assert_eq!(columns[0], r#"event_id: "1""#);
+/// assert_eq!(columns[5], "schema_version: 2");
+/// assert_eq!(columns[8], r#"data: "{"n": 1}""#);
+/// assert_eq!(columns[9], r#"extra_fields: "{"shard":3}""#);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// ## Memory
 ///
-/// NDJSON holds the encoder's window, a few megabytes at most. Parquet holds a batch of up to 4 MiB of
-/// events, or one larger event, and up to 32 MiB of encoded pages.
+/// NDJSON holds the encoder's window, a few megabytes at most. Parquet holds a batch of up to 4 MiB of events, or one
+/// larger event, and up to 32 MiB of encoded pages.
 ///
 /// ## Small writes
 ///
-/// NDJSON without compression hands every event to the sink as it comes: the sink should buffer.
+/// NDJSON without compression passes every event to the sink at once: the sink should buffer.
 pub struct EventWriter<W: Write + Send>(Inner<W>);
 
 enum Inner<W: Write + Send> {
@@ -33,11 +70,11 @@ enum Inner<W: Write + Send> {
 }
 
 impl<W: Write + Send> EventWriter<W> {
-    /// Starts a file of events in `sink`.
+    /// Starts a file of events in `sink`. A file without events is valid, too.
     ///
     /// # Errors
     ///
-    /// The sink's, where the format's head cannot be written.
+    /// The sink's, if the format's header cannot be written.
     pub fn open(format: OutputFormat, sink: W) -> io::Result<Self> {
         Ok(Self(match format {
             OutputFormat::Ndjson(compression) => {
@@ -53,8 +90,8 @@ impl<W: Write + Send> EventWriter<W> {
     ///
     /// # Errors
     ///
-    /// The sink's own; and [`io::ErrorKind::InvalidInput`] for an event above
-    /// [`EVENT_BYTES_MAX`] or, as Parquet, with text that is not UTF-8.
+    /// The sink's own, and [`io::ErrorKind::InvalidInput`] for an event above [`EVENT_BYTES_MAX`] or, with Parquet,
+    /// one that is not UTF-8.
     pub fn write(&mut self, envelope: &Envelope<'_>) -> io::Result<()> {
         let event = envelope.event();
         if event.len() > EVENT_BYTES_MAX {
@@ -69,7 +106,7 @@ impl<W: Write + Send> EventWriter<W> {
         }
     }
 
-    /// Events written so far.
+    /// The number of events written, including those still in memory.
     pub fn rows(&self) -> u64 {
         match &self.0 {
             Inner::Ndjson(writer) => writer.rows(),
@@ -77,7 +114,8 @@ impl<W: Write + Send> EventWriter<W> {
         }
     }
 
-    /// About how many bytes wait in memory to be handed to the sink.
+    /// The approximate number of bytes in memory that have not reached the sink; 0 for NDJSON, whose encoders hold a
+    /// bounded window.
     pub fn buffered_bytes(&self) -> usize {
         match &self.0 {
             Inner::Ndjson(_) => 0,
@@ -85,8 +123,9 @@ impl<W: Write + Send> EventWriter<W> {
         }
     }
 
-    /// Hands to the sink what waits in memory, as far as the format can do so before its end. For
-    /// Parquet this ends the row group, so it is for when memory is short.
+    /// Writes buffered events to the sink, as far as the format allows before its end. For Parquet this ends the row
+    /// group, which changes the file's bytes and makes it larger: for use when memory is short. Compressed NDJSON is
+    /// not flushed.
     ///
     /// # Errors
     ///
@@ -98,7 +137,7 @@ impl<W: Write + Send> EventWriter<W> {
         }
     }
 
-    /// Completes the file and gives the sink back, to be committed.
+    /// Completes the file and returns the sink, to be committed.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The `extra_fields` column: what the nine columns leave out of an event, as a JSON object.
+//! The `extra_fields` column: what the nine columns do not hold of an event, as a JSON object.
 
 use std::str::Utf8Error;
 
@@ -6,36 +6,35 @@ use crate::columns::FieldSet;
 use crate::envelope::{Envelope, Field};
 use crate::json_string::{compare_keys, decode_key};
 
-/// Holds the earlier values of repeated keys, and every value of an event's own key of this name.
+/// The key for the earlier values of repeated keys. An event's own key of this name is moved in there as well, so
+/// that the two cannot be confused.
 const DUPLICATES: &str = "$duplicates";
 
-/// Builds the column's value for one event after another in the same memory.
-///
-/// Needs up to eight bytes for each member of the event, beside the text itself.
+/// Builds the column's value for one event after the other, in the same memory: up to eight bytes for each member,
+/// besides the text itself.
 #[derive(Debug, Default)]
 pub(crate) struct ExtraFields {
     text: String,
-    /// Members by decoded key, then by position: the last of a run of equal keys counts.
+    /// Starts of members, by decoded key and then by position: the last of a run of equal keys counts.
     by_key: Vec<u32>,
-    /// Members that do not stand at the top level of the column's value, by position.
+    /// Starts of the members that go into `$duplicates`, by position.
     set_aside: Vec<u32>,
 }
 
 impl ExtraFields {
-    /// What stays allocated between events; the needs of an extreme event are given back.
+    /// The most that stays allocated between events; memory that one extreme event needed is freed.
     const TEXT_BYTES_KEPT_MAX: usize = 1024 * 1024;
     const MEMBERS_KEPT_MAX: usize = 64 * 1024;
 
-    /// The column's value, or `None` where the nine columns say everything.
+    /// The column's value, or `None` if the nine columns hold the whole event.
     ///
-    /// The object has, in the order of the event, every other field and those of the nine that
-    /// are in `unheld`, keys and values as they are written; of a repeated key the last one.
-    /// `$duplicates`, where there is one, comes last: its keys are in the order of their decoded
-    /// bytes, each with an array of values in the order of the event.
+    /// The object has, in the order of the event, every other field and those of the nine that are in `unheld`, with
+    /// keys and values as written; of a repeated key, the last value. `$duplicates`, if needed, comes last: its keys
+    /// are sorted by their decoded bytes, each with an array of the earlier values in the order of the event.
     ///
     /// # Errors
     ///
-    /// A part that the column should hold is not UTF-8.
+    /// A key or value for the column is not UTF-8.
     pub(crate) fn build(
         &mut self,
         envelope: &Envelope<'_>,
@@ -64,8 +63,8 @@ impl ExtraFields {
         }
     }
 
-    /// Fills `by_key` and `set_aside`. Sorting finds repeated keys in a millionfold event without
-    /// comparing all with all, and takes four bytes a member where a hash map takes forty.
+    /// Fills `by_key` and `set_aside`. Sorting finds repeated keys among millions of members in O(n log n), with four
+    /// bytes for each where a hash map takes forty.
     fn sort_members(&mut self, envelope: &Envelope<'_>) {
         self.by_key.extend_from_slice(envelope.member_starts());
         self.by_key.sort_unstable_by(|&left, &right| {
@@ -120,13 +119,13 @@ impl ExtraFields {
     }
 }
 
-/// Splits members that are sorted by key into runs of equal keys.
+/// Runs of members with equal decoded keys, of members sorted by key.
 fn runs<'s>(envelope: &Envelope<'_>, by_key: &'s [u32]) -> impl Iterator<Item = &'s [u32]> {
     by_key.chunk_by(|&left, &right| compare_keys(envelope.key(left), envelope.key(right)).is_eq())
 }
 
-/// The members of a run that belong under `$duplicates`: all but the last, or all of them where
-/// the key is `$duplicates` itself.
+/// The members of a run that go into `$duplicates`: all but the last, or all of them if the key is `$duplicates`
+/// itself.
 fn run_aside<'s>(envelope: &Envelope<'_>, run: &'s [u32]) -> &'s [u32] {
     match run.split_last() {
         Some((&last, earlier)) if decode_key(envelope.key(last)) != DUPLICATES.as_bytes() => {
@@ -136,7 +135,7 @@ fn run_aside<'s>(envelope: &Envelope<'_>, run: &'s [u32]) -> &'s [u32] {
     }
 }
 
-/// Appends a key with its colon, and a comma unless it is the first in its object.
+/// Appends a key and its colon, after a comma unless it is the first in its object.
 fn push_key(text: &mut String, key: &str) {
     if !text.ends_with('{') {
         text.push(',');

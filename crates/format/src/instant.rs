@@ -1,12 +1,21 @@
-//! When an event arrived: `arrival_epoch`, or else `timestamp` as RFC 3339.
+//! The arrival time of an event: `arrival_epoch`, else `timestamp` as RFC 3339.
 
 use crate::envelope::{Envelope, Field};
 
-/// When the event arrived, in nanoseconds since 1970 UTC: `arrival_epoch` (milliseconds) where it
-/// is an integer, else `timestamp` where it is RFC 3339. `None` where neither says.
+/// The arrival time of an event in nanoseconds since 1970-01-01 UTC: `arrival_epoch` (milliseconds) if it is an
+/// integer, else `timestamp` if it is RFC 3339, else `None`.
 ///
-/// 128 bits, because `arrival_epoch` may be any 64-bit integer and years 0000 to 9999 do not fit
-/// in 64 bits of nanoseconds either.
+/// It has 128 bits because `arrival_epoch` may be any 64-bit number of milliseconds. A leap second counts as the
+/// second after it, and digits below a nanosecond are dropped.
+///
+/// ```
+/// use event_recovery_format::{Envelope, EnvelopeScratch, arrival};
+///
+/// let arrival_of = |event: &str| arrival(&Envelope::read(event.as_bytes(), &mut EnvelopeScratch::default()));
+/// assert_eq!(arrival_of(r#"{"arrival_epoch":1500,"timestamp":"2024-04-01T00:00:00Z"}"#), Some(1_500_000_000));
+/// assert_eq!(arrival_of(r#"{"timestamp":"1970-01-01T01:00:01.5+01:00"}"#), Some(1_500_000_000));
+/// assert_eq!(arrival_of(r#"{"timestamp":"yesterday"}"#), None);
+/// ```
 pub fn arrival(envelope: &Envelope<'_>) -> Option<i128> {
     if let Some(arrival_millis) = envelope.arrival_epoch() {
         return Some(i128::from(arrival_millis) * NANOS_PER_MILLI);
@@ -50,7 +59,7 @@ fn rfc3339_nanos(text: &[u8]) -> Option<i128> {
     Some(i128::from(seconds) * NANOS_PER_SECOND + i128::from(fraction_nanos))
 }
 
-/// What is still to be read.
+/// The text that has not been parsed. Every method consumes what it returns.
 struct Rest<'a>(&'a [u8]);
 
 impl Rest<'_> {
@@ -71,7 +80,7 @@ impl Rest<'_> {
         Some(number)
     }
 
-    /// Zero where there is no fraction; `None` where a point has no digit after it.
+    /// Zero without a fraction; `None` if no digit follows the point.
     fn fraction_nanos(&mut self) -> Option<i64> {
         if self.one_of(b".").is_none() {
             return Some(0);
@@ -85,7 +94,7 @@ impl Rest<'_> {
         Some(nanos)
     }
 
-    /// Minutes east of UTC.
+    /// Minutes east of UTC; 0 for `Z`.
     fn offset_minutes(&mut self) -> Option<i64> {
         let sign = match self.one_of(b"Zz+-")? {
             b'+' => 1,

@@ -1,14 +1,21 @@
-//! Decoding of single JSON tokens: strings and the integers of the envelope.
+//! Decoding of single JSON tokens: strings, keys, and the integers of the envelope.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use memchr::memchr;
 
-/// Decodes a JSON string token, quotes included.
+/// Decodes a JSON string token, with its quotes. Borrows if it has no escapes.
 ///
-/// `None` where `raw` is not a string token, or where an escape names a lone surrogate, which
-/// no UTF-8 text can hold. Borrows unless there is an escape.
+/// `None` if `raw` is not a string token, or if an escape names a lone surrogate, which UTF-8 cannot encode.
+///
+/// ```
+/// use event_recovery_format::decode_string;
+///
+/// assert_eq!(decode_string(br#""caf\u00e9 \ud83c\udf88""#).as_deref(), Some("café 🎈"));
+/// assert_eq!(decode_string(br#""\ud83c""#), None);
+/// assert_eq!(decode_string(b"null"), None);
+/// ```
 pub fn decode_string(raw: &[u8]) -> Option<Cow<'_, str>> {
     match decode_text(raw)? {
         Cow::Borrowed(text) => simdutf8::basic::from_utf8(text).ok().map(Cow::Borrowed),
@@ -16,7 +23,7 @@ pub fn decode_string(raw: &[u8]) -> Option<Cow<'_, str>> {
     }
 }
 
-/// As [`decode_string`], of a token that is known to be UTF-8; so is what comes out then.
+/// As [`decode_string`], without validating UTF-8: the result is UTF-8 if the token is.
 pub(crate) fn decode_text(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
     let inner = string_content(raw)?;
     if memchr(b'\\', inner).is_none() {
@@ -26,8 +33,18 @@ pub(crate) fn decode_text(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
     (!unescaped.lone_surrogate).then_some(Cow::Owned(unescaped.bytes))
 }
 
-/// Reads an integer within `i64`: a JSON number without fraction and exponent, or a JSON string
-/// that matches `-?(0|[1-9][0-9]*)`.
+/// Parses an integer within `i64`: a JSON number without fraction and exponent, or a JSON string that matches
+/// `-?(0|[1-9][0-9]*)`. Others do not survive a round trip through an integer column, so they are `None`.
+///
+/// ```
+/// use event_recovery_format::integer;
+///
+/// assert_eq!(integer(b"-7"), Some(-7));
+/// assert_eq!(integer(br#""7""#), Some(7));
+/// for other in [&b"7.0"[..], b"7e0", br#""07""#, br#""+7""#, b"9223372036854775808"] {
+///     assert_eq!(integer(other), None);
+/// }
+/// ```
 pub fn integer(raw: &[u8]) -> Option<i64> {
     if raw.first() == Some(&b'"') {
         integer_text(decode_string(raw)?.as_bytes())
@@ -36,8 +53,8 @@ pub fn integer(raw: &[u8]) -> Option<i64> {
     }
 }
 
-/// The key's text in WTF-8: lone surrogates are kept, each as its own three bytes, so that two
-/// different keys never become equal.
+/// The key's text in WTF-8: a lone surrogate becomes its three bytes instead of U+FFFD, so that different keys never
+/// become equal.
 pub(crate) fn decode_key(raw: &[u8]) -> Cow<'_, [u8]> {
     let inner = string_content(raw).unwrap_or(raw);
     if memchr(b'\\', inner).is_none() {
@@ -46,12 +63,12 @@ pub(crate) fn decode_key(raw: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(unescape(inner).bytes)
 }
 
-/// Orders two raw keys by what they decode to; equal means the same key, however it is spelled.
+/// Orders two keys by their decoded bytes. Equal keys may have different escapes.
 pub(crate) fn compare_keys(left: &[u8], right: &[u8]) -> Ordering {
     decode_key(left).cmp(&decode_key(right))
 }
 
-/// What is between the quotes of a string token.
+/// The bytes between the quotes of a string token.
 fn string_content(raw: &[u8]) -> Option<&[u8]> {
     raw.strip_prefix(b"\"")?.strip_suffix(b"\"")
 }
@@ -71,7 +88,7 @@ fn integer_text(text: &[u8]) -> Option<i64> {
 
 struct Unescaped {
     bytes: Vec<u8>,
-    /// An escape named a surrogate without its partner (or, in invalid input, nothing at all).
+    /// Whether an escape names a surrogate without its counterpart, or is invalid.
     lone_surrogate: bool,
 }
 
@@ -107,8 +124,8 @@ fn unescape(inner: &[u8]) -> Unescaped {
     }
 }
 
-/// Reads what follows `\u`: one UTF-16 unit, and a second one with its `\u` where the two are a
-/// surrogate pair. Input that is not four hexadecimal digits counts as a lone surrogate.
+/// Parses what follows `\u`: one UTF-16 code unit, and a second one with its `\u` if the two are a surrogate pair.
+/// Anything but four hexadecimal digits counts as a lone surrogate.
 fn code_point(rest: &[u8]) -> (u32, &[u8]) {
     const HIGH: std::ops::RangeInclusive<u32> = 0xD800..=0xDBFF;
     const LOW: std::ops::RangeInclusive<u32> = 0xDC00..=0xDFFF;
@@ -133,8 +150,7 @@ fn utf16_unit(rest: &[u8]) -> Option<(u32, &[u8])> {
     Some((unit, tail))
 }
 
-/// Appends a code point; true where it is a surrogate, which is written as UTF-8 would write it
-/// if it could.
+/// Appends a code point, and returns whether it is a surrogate, which is encoded in the three bytes that UTF-8 forbids.
 fn push_wtf8(bytes: &mut Vec<u8>, code_point: u32) -> bool {
     if let Some(character) = char::from_u32(code_point) {
         bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());

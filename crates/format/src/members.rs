@@ -1,21 +1,21 @@
-//! The lexer under the envelope: the top-level members of one JSON object.
+//! The lexer of the envelope: the top-level members of one JSON object.
 
 use event_recovery_splitter::Separators;
 use memchr::memchr2;
 
-/// One top-level member of an event, as it is written there.
+/// One top-level member of an event, as written there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Member<'a> {
-    /// The key with its quotes, escapes undecoded.
+    /// The key's token, with its quotes and escapes.
     pub key: &'a [u8],
-    /// The value's own bytes, without the white space around it.
+    /// The value's bytes, without white space around them.
     pub value: &'a [u8],
 }
 
-/// Walks the top-level members of one JSON object, in order, in one pass.
+/// Iterates over the top-level members of one JSON object, in order and in one pass.
 ///
-/// Nothing is validated: the splitter has done so. On bytes that are not an object the walk ends
-/// early or yields arbitrary parts of them, but it ends.
+/// It does not validate, because the splitter has done so. On bytes that are not an object it ends early or yields
+/// arbitrary parts of them, but it ends and does not panic.
 #[derive(Debug, Clone)]
 pub(crate) struct Members<'a> {
     event: &'a [u8],
@@ -32,7 +32,7 @@ impl<'a> Members<'a> {
         Self { event, at }
     }
 
-    /// The next member and where its key starts, for [`member_at`].
+    /// The next member, after the start of its key for [`member_at`].
     pub(crate) fn next_with_start(&mut self) -> Option<(usize, Member<'a>)> {
         let start = skip(self.event, self.at, |byte| {
             byte == b',' || is_white_space(byte)
@@ -51,8 +51,7 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// The top-level members of an event between the separators that the splitter noted, with where
-/// their keys start: what [`Members`] yields, without a look at what is inside of the values.
+/// The same as [`Members`], from the separators that the splitter recorded: values are not read.
 pub(crate) fn separated<'a>(
     event: &'a [u8],
     separators: Separators<'a>,
@@ -72,12 +71,12 @@ pub(crate) fn separated<'a>(
     })
 }
 
-/// The member whose key starts at `start`, as [`Members::next_with_start`] reported it.
+/// The member whose key starts at `start`, a position from [`Members::next_with_start`].
 pub(crate) fn member_at(event: &[u8], start: usize) -> Option<Member<'_>> {
     lex(event, start).map(|(member, _)| member)
 }
 
-/// The key that starts at `start`, quotes included.
+/// The key that starts at `start`, with its quotes.
 pub(crate) fn key_at(event: &[u8], start: usize) -> &[u8] {
     event
         .get(start..string_end(event, start))
@@ -112,7 +111,8 @@ fn value_end(event: &[u8], start: usize) -> usize {
     }
 }
 
-/// Skips an object or array by its depth alone; no recursion, however deep it is.
+/// The position after an object or array, found by counting depth: without recursion, so that no depth overflows the
+/// stack, and without matching kinds of brackets, which the splitter has done.
 fn nested_end(event: &[u8], start: usize) -> usize {
     let mut depth = 0_usize;
     let mut at = start;
@@ -136,7 +136,7 @@ fn nested_end(event: &[u8], start: usize) -> usize {
     event.len()
 }
 
-/// The position after the closing quote of the string that opens at `open`.
+/// The position after the closing quote of the string whose opening quote is at `open`.
 fn string_end(event: &[u8], open: usize) -> usize {
     let mut at = open + 1;
     loop {

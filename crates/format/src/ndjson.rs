@@ -1,4 +1,4 @@
-//! The NDJSON writer: every event in its own bytes, one a line.
+//! The NDJSON writer: one event a line, in its own bytes.
 
 use std::io::{self, Write};
 
@@ -7,9 +7,7 @@ use memchr::memchr2;
 
 use crate::output_format::NdjsonCompression;
 
-/// Writes events as lines.
-///
-/// Holds the encoder's window, and hands the sink small pieces.
+/// Writes events as lines. It has no buffer besides the encoder's window, so the sink should have one.
 pub(crate) struct NdjsonWriter<W: Write> {
     encoder: Encoder<W>,
     rows: u64,
@@ -26,7 +24,7 @@ impl<W: Write> NdjsonWriter<W> {
     pub(crate) fn write(&mut self, event: &[u8]) -> io::Result<()> {
         let mut rest = event;
         loop {
-            // In valid JSON a raw line break can only stand between tokens.
+            // Valid JSON has raw line breaks only between tokens, where they mean nothing; in strings they are escaped.
             let line_break = memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
             self.encoder.write_all(&rest[..line_break])?;
             match rest.get(line_break + 1..) {
@@ -52,7 +50,7 @@ impl<W: Write> NdjsonWriter<W> {
     }
 }
 
-/// gzip's and zstd's own defaults: the balance of time and size that people know.
+/// The defaults of gzip and zstd on the command line.
 const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 3;
 
@@ -66,7 +64,7 @@ impl<W: Write> Encoder<W> {
     fn open(compression: NdjsonCompression, sink: W) -> io::Result<Self> {
         Ok(match compression {
             NdjsonCompression::None => Self::Plain(sink),
-            // The header's time stays zero, so that the same events give the same bytes.
+            // The header's mtime stays 0, so that the same events give the same bytes.
             NdjsonCompression::Gzip => {
                 Self::Gzip(GzEncoder::new(sink, flate2::Compression::new(GZIP_LEVEL)))
             }
@@ -86,7 +84,7 @@ impl<W: Write> Encoder<W> {
         }
     }
 
-    /// Compressed output is not flushed: a flush would change its bytes.
+    /// Compressed output is not flushed, because a flush point would change its bytes.
     fn flush_plain(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(sink) => sink.flush(),

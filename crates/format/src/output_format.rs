@@ -1,11 +1,11 @@
-//! The formats in which events are written.
+//! Output formats and their compressions.
 
-/// How a file of events is written.
+/// The format of a file of events. Parquet with zstd by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutputFormat {
-    /// One event a line, in its own bytes.
+    /// One event a line, in its own bytes; the compression is that of the whole file.
     Ndjson(NdjsonCompression),
-    /// Ten columns, one event a row.
+    /// One event a row, in ten columns; the compression is that of the pages inside.
     Parquet(ParquetCompression),
 }
 
@@ -15,26 +15,34 @@ pub enum NdjsonCompression {
     /// Plain text.
     #[default]
     None,
-    /// One gzip member.
+    /// One gzip member, level 6.
     Gzip,
-    /// One zstd frame with a checksum.
+    /// One zstd frame with a checksum, level 3.
     Zstd,
 }
 
 /// Compression of the pages inside a Parquet file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ParquetCompression {
-    /// The smallest files.
+    /// zstd level 1: the smallest files of the three.
     #[default]
     Zstd,
-    /// For readers that know no zstd.
+    /// For readers without zstd.
     Snappy,
-    /// Plain pages.
+    /// Uncompressed pages.
     None,
 }
 
 impl OutputFormat {
-    /// The ending of a file's name, without the dot.
+    /// The extension of a file's name, without the leading dot. Parquet has the same for all compressions, which its
+    /// readers find in the file.
+    ///
+    /// ```
+    /// use event_recovery_format::{NdjsonCompression, OutputFormat};
+    ///
+    /// assert_eq!(OutputFormat::Ndjson(NdjsonCompression::Zstd).extension(), "ndjson.zst");
+    /// assert_eq!(OutputFormat::default().extension(), "parquet");
+    /// ```
     pub fn extension(self) -> &'static str {
         match self {
             Self::Ndjson(NdjsonCompression::None) => "ndjson",

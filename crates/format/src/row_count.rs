@@ -1,4 +1,4 @@
-//! Counts the events in a file that an [`EventWriter`](crate::EventWriter) wrote.
+//! Counts the events of a file that an [`EventWriter`](crate::EventWriter) wrote.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -7,21 +7,29 @@ use flate2::read::MultiGzDecoder;
 
 use crate::output_format::{NdjsonCompression, OutputFormat};
 
-/// Bytes that are read at a time.
+/// Size of the read buffers.
 const READ_BYTES: usize = 256 * 1024;
-/// Longest footer of a Parquet file that is read. A row group takes about 2 KiB of it.
+/// Longest footer of a Parquet file that can be read. A row group takes about 2 KiB of it.
 const FOOTER_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// What ends a Parquet file: the length of the footer in four bytes, little end first, and `PAR1`.
+/// The end of a Parquet file: the length of the footer as a little-endian `u32`, and `PAR1`.
 const PARQUET_TAIL_BYTES: usize = 8;
 
-/// The number of events in the file that the reader yields, which is read to its end.
+/// Counts the events of a file, which is read to its end: lines of NDJSON, rows by the footer of Parquet.
 ///
-/// Needs up to 512 KiB of memory and the decoder's window; for Parquet up to 32 MiB, twice the longest
-/// footer that is read.
+/// Needs up to 512 KiB of memory and the decoder's window; for Parquet up to 32 MiB, twice the longest footer.
+///
+/// ```
+/// use event_recovery_format::{NdjsonCompression, OutputFormat, count_rows};
+///
+/// let plain = OutputFormat::Ndjson(NdjsonCompression::None);
+/// assert_eq!(count_rows(plain, &b"{\"n\":1}\n{\"n\":2}\n"[..])?, 2);
+/// assert!(count_rows(OutputFormat::default(), &b"not a Parquet file"[..]).is_err());
+/// # Ok::<_, std::io::Error>(())
+/// ```
 ///
 /// # Errors
 ///
-/// The reader's, and [`io::ErrorKind::InvalidData`] for a file that is not of the format.
+/// The reader's, and [`io::ErrorKind::InvalidData`] for a file of another format.
 pub fn count_rows(format: OutputFormat, reader: impl Read) -> io::Result<u64> {
     let mut reader = BufReader::with_capacity(READ_BYTES, reader);
     match format {
@@ -46,7 +54,7 @@ fn invalid(problem: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, problem)
 }
 
-/// Every line counts, also a last one without an end.
+/// Every line counts, including a last one without a line break.
 fn count_lines(mut reader: impl BufRead) -> io::Result<u64> {
     let (mut lines, mut last) = (0, b'\n');
     loop {
@@ -65,7 +73,7 @@ fn count_lines(mut reader: impl BufRead) -> io::Result<u64> {
     }
 }
 
-/// The last bytes, as many as the longest footer has.
+/// The last bytes of the file, at least as many as the longest footer has.
 fn tail(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut tail = Vec::new();
     loop {
@@ -73,7 +81,7 @@ fn tail(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
         if bytes.is_empty() {
             return Ok(tail);
         }
-        // Twice the need is kept, so that moving it to the front costs little.
+        // Twice the need is kept, so that a byte is moved to the front once on average.
         if tail.len() + bytes.len() > 2 * FOOTER_BYTES_MAX {
             tail.drain(..tail.len() - FOOTER_BYTES_MAX);
         }

@@ -1,4 +1,4 @@
-//! The rule that tells an event from another JSON object.
+//! The rule by which a JSON object next to damage counts as an event.
 
 use std::borrow::Cow;
 
@@ -6,20 +6,29 @@ use crate::envelope::Field;
 use crate::json_string::decode_string;
 use crate::members::Members;
 
-/// What a JSON object must carry to count as an event of this backup.
+/// The members that a JSON object next to damage must have to count as an event of this backup.
 ///
-/// After a damaged stretch the splitter resumes at the next object for which this holds, so that
-/// it does not take an object from inside an event for an event.
+/// The splitter calls it, so that an object from inside of a torn event does not become an event. Objects away from
+/// damage are events whatever their members.
+///
+/// ```
+/// use event_recovery_format::EnvelopeRule;
+///
+/// let rule = EnvelopeRule { org_id: Some("tn-1".to_owned()) };
+/// assert!(rule.matches(br#"{"event_id":"1","org_id":"TN-1"}"#));
+/// assert!(!rule.matches(br#"{"event_id":"1","org_id":"tn-2"}"#));
+/// assert!(!rule.matches(br#"{"data":{"event_id":"1","org_id":"tn-1"}}"#));
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnvelopeRule {
-    /// The org id that the event must name, compared without regard to ASCII case. `None` accepts
-    /// every org id, and none at all.
+    /// The org id that the object must have, compared ignoring ASCII case. `None` accepts any, and objects without
+    /// one.
     pub org_id: Option<String>,
 }
 
 impl EnvelopeRule {
-    /// Whether `object`, one valid JSON object, has a top-level string `event_id` and names the
-    /// rule's org id. Of repeated keys the last one counts.
+    /// Whether `object`, one valid JSON object, has a top-level string `event_id` and the rule's org id. Of repeated
+    /// keys, the last value counts.
     pub fn matches(&self, object: &[u8]) -> bool {
         let mut event_id = None;
         let mut org_id = None;

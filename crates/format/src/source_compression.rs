@@ -1,16 +1,16 @@
-//! The compressions that a backup object may have.
+//! The compressions of backup objects that can be decoded.
 
 use std::fmt;
 use std::io;
 
-/// The compression of a backup object.
+/// The compression of a backup object, by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SourceCompression {
-    /// The object is the events themselves.
+    /// Not compressed.
     None,
     /// One or more gzip members (RFC 1952).
     Gzip,
-    /// One or more zstd frames (RFC 8878), skippable ones too.
+    /// One or more zstd frames (RFC 8878), including skippable ones.
     Zstd,
 }
 
@@ -24,7 +24,8 @@ impl fmt::Display for SourceCompression {
     }
 }
 
-/// What is said of bytes behind the data that begin neither a member nor a frame, however many.
+/// The error for bytes after the data that begin neither a gzip member nor a zstd frame, the same for any number of
+/// them.
 pub(crate) fn foreign_tail(compression: SourceCompression) -> io::Error {
     let detail = format!("what follows is not {compression}");
     io::Error::new(io::ErrorKind::InvalidData, detail)

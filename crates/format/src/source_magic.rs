@@ -1,15 +1,15 @@
-//! The marks at the beginning of an object that tell its format.
+//! Magic numbers at the beginning of an object.
 
-/// As many first bytes as decide every format below.
+/// The length of the longest magic number below, in bytes.
 pub(crate) const MAGIC_BYTES_MAX: usize = 10;
 
-/// What an object's first bytes say it is.
+/// The format of an object by its first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Magic {
     Plain,
     Gzip,
     Zstd,
-    /// Recognised, and not read.
+    /// Recognised by name but not supported, so that it is not taken for a plain object full of damage.
     Unsupported(&'static str),
 }
 

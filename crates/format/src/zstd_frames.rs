@@ -1,7 +1,7 @@
-//! Decoding of zstd frames, one after the other, up to something else.
+//! Decoding of consecutive zstd frames.
 //!
-//! The library's own reader takes whatever follows a frame for another one, and what it then says
-//! depends on how much there is.
+//! The library's own reader takes whatever follows a frame for another frame, and its error then depends on the number
+//! of bytes that follow. Here they are an error of their own.
 
 use std::io::{self, BufRead, Read};
 
@@ -10,11 +10,10 @@ use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 use crate::decode_input::Input;
 use crate::source_compression::{SourceCompression, foreign_tail};
 
-/// The largest window that a zstd decoder must support without being told to (`zstd --help`,
-/// `--long`): 2^27 bytes.
+/// The largest window that zstd decodes without `--long`: 2^27 bytes (zstd(1)). It bounds the decoder's memory.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
-/// Reads the decoded bytes of all frames.
+/// Reads the decoded bytes of all frames of an object.
 pub(crate) struct ZstdFrames<R> {
     input: Input<R>,
     decoder: Decoder<'static>,
@@ -24,7 +23,7 @@ pub(crate) struct ZstdFrames<R> {
 enum Position {
     BetweenFrames,
     InFrame {
-        /// The decoder filled the buffer to its end, and so may have more for the next one.
+        /// Whether the decoder may hold decoded bytes: it has filled the last buffer to its end.
         may_hold: bool,
     },
 }
@@ -81,10 +80,11 @@ impl<R: Read> ZstdFrames<R> {
     }
 }
 
-/// Bytes of the mark at the beginning of a frame.
+/// Length of a frame's magic number in bytes.
 const FRAME_MARK_BYTES: usize = 4;
 
-/// Whether a frame or a skippable one begins so (RFC 8878 section 3.1.2), or as much of it as is left.
+/// Whether `head` begins a frame or a skippable frame (RFC 8878 section 3.1), or is the beginning of a magic number
+/// that is cut off.
 fn begins_frame(head: &[u8]) -> bool {
     let frame = [0x28, 0xB5, 0x2F, 0xFD];
     let skippable = [head[0], 0x2A, 0x4D, 0x18];

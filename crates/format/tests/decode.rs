@@ -1,4 +1,4 @@
-//! Decoding of whole, cut, damaged and foreign objects.
+//! Decoding of objects that are whole, cut off, damaged, or of unsupported formats.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,7 +32,7 @@ fn skippable_frame(content: &[u8]) -> Vec<u8> {
     [&[0x5A, 0x2A, 0x4D, 0x18], &length[..], content].concat()
 }
 
-/// Hands out one byte at a time, with an interruption before each.
+/// Yields one byte a read, with `Interrupted` before each.
 struct Trickle<'a>(&'a [u8], bool);
 
 impl Read for Trickle<'_> {
@@ -56,7 +56,7 @@ fn decode(object: &[u8]) -> Result<Vec<u8>, DecodeError> {
     let trickled = read(&mut Trickle(object, false));
     match (&at_once, &trickled) {
         (Ok(left), Ok(right)) => assert_eq!(left, right),
-        // How much was handed out before the damage was seen depends on the reads' sizes.
+        // The number of bytes decoded before the error depends on the size of the reads.
         (Err(left), Err(right)) => assert_eq!(discriminant(left), discriminant(right)),
         _ => panic!("{at_once:?} at once, {trickled:?} byte by byte"),
     }
@@ -107,7 +107,7 @@ fn whole_objects_decode_whatever_they_are_made_of() {
     }
 }
 
-/// An object's parts, and how often the text is decoded up to the end of each.
+/// The parts of an object, each with the number of times that the text is decoded by its end.
 type Parts<'a> = &'a [(&'a [u8], usize)];
 
 #[test]
@@ -137,7 +137,7 @@ fn an_object_cut_anywhere_is_an_error_except_between_members() {
         for (bytes, texts) in *parts {
             ends.push((ends.last().map_or(0, |(end, _)| *end) + bytes.len(), *texts));
         }
-        // What is shorter than the mark cannot be told from a plain object.
+        // An object shorter than the magic number is taken for a plain one.
         let shortest = if *name == "gzip" { 2 } else { 4 };
         for cut in shortest..=object.len() {
             let result = decode(&object[..cut]);
@@ -213,14 +213,14 @@ fn something_else_after_the_data_is_said_the_same_whatever_its_length() {
             &foreign.repeat(4000)[..],
             b"x",
             b"\xFF\xFF",
-            // The first bytes of a mark, and then something else.
+            // The first bytes of a magic number, followed by others.
             b"\x1F\x00",
             b"\x28\xB5\x2F\x00",
             b"\x50\x2A\x4D",
         ] {
             for length in [1, 2, 3, 4, 5, 8, 9, 10, 17, 18, 19, 1000, usize::MAX] {
                 let tail = &tail[..tail.len().min(length)];
-                // As much as there is could be a mark that is cut off.
+                // The tail may be the beginning of a magic number that is cut off.
                 let is_mark = [&b"\x1F\x8B"[..], b"\x28\xB5\x2F\xFD", b"\x50\x2A\x4D\x18"]
                     .iter()
                     .any(|mark| mark.starts_with(tail));
@@ -297,7 +297,7 @@ fn a_failing_source_is_told_from_bad_data() {
     struct Fails;
     impl Read for Fails {
         fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-            // The very kind with which a decoder says that its data end too early.
+            // The same kind as that of a decoder whose data are cut off.
             Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "connection lost",

@@ -1,4 +1,4 @@
-//! Both formats, from events to files and back.
+//! Both formats, written and read back by other libraries.
 
 #![allow(
     clippy::unwrap_used,
@@ -54,7 +54,7 @@ fn written<E: AsRef<[u8]>>(format: OutputFormat, events: &[E]) -> Vec<u8> {
     writer.finish().unwrap()
 }
 
-/// Every row's ten columns as text, integers in decimal.
+/// The ten columns of every row as text, integers in decimal.
 fn read_parquet(file: &[u8]) -> (Vec<Vec<Option<String>>>, ParquetMetaData) {
     let mut temporary: File = tempfile::tempfile().unwrap();
     temporary.write_all(file).unwrap();
@@ -102,10 +102,10 @@ fn read_ndjson(file: &[u8]) -> Vec<u8> {
     lines
 }
 
-/// Columns that are not null, by name, with their text.
+/// Name and text of the columns that are not null.
 type FilledColumns<'a> = &'a [(&'a str, &'a str)];
 
-/// Checks the columns that one event fills; NDJSON must give back the event's own bytes.
+/// Asserts the columns that one event fills, and that NDJSON has the event's own bytes.
 fn assert_columns(name: &str, event: &str, expected: FilledColumns) {
     let format = OutputFormat::Ndjson(NdjsonCompression::None);
     let line = written(format, &[event]);
@@ -326,7 +326,7 @@ fn columns_are_encoded_as_documented() {
     }
 }
 
-/// Counts, hashes and drops what it is given.
+/// A sink that counts and hashes bytes.
 #[derive(Default)]
 struct Digest {
     bytes: u64,
@@ -348,7 +348,7 @@ impl Write for Digest {
 #[test]
 fn what_waits_in_memory_is_bounded_and_row_groups_are_always_the_same() {
     const BOUND: usize = 48 * 1024 * 1024;
-    // Text that does not compress, so that the encoded pages reach their bound.
+    // Random text does not compress, so that the encoded pages reach their bound.
     let mut state = 1_u64;
     let mut noise = || {
         state = state

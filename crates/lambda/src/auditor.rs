@@ -1,15 +1,16 @@
 //! The auditor as a function: waits until a run is finished or overdue, audits it and notifies people.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use chrono::Utc;
 use event_recovery_aws::{Topic, TopicError};
 use event_recovery_pipeline::{
-    AUDIT_CALL_VERSION, AuditCall, AuditError, Audited, Destination, LedgerError, Notification,
-    Refusal, Report, RequestId, Verdict, audit_when_finished, claim_call, end_call, is_ended,
-    release_call,
+    AUDIT_CALL_VERSION, AuditCall, AuditError, Audited, CLAIM_SECS, Destination, LedgerError,
+    Notification, Refusal, Report, RequestId, Verdict, audit_when_finished, claim_call, end_call,
+    is_ended, release_call,
 };
 use lambda_runtime::{Error, LambdaEvent, tracing};
 use serde_json::json;
@@ -18,6 +19,13 @@ use crate::clients::Clients;
 use crate::messages::{ChangeVisibility, backoff, deliver_again, failures, parse, receive_count};
 use crate::metrics::{LogLine, Unit};
 use crate::settings::{AuditorQueues, AuditorSettings, POLL_SECS_MAX, Settings, SettingsError};
+
+/// How long one notification may take, in seconds. Well below [`CLAIM_SECS`], so that no other
+/// auditor takes the call while this one may still notify.
+const NOTIFY_SECS_MAX: u32 = 60;
+/// What is left of the function's time when a notification is given up: enough to release the call.
+const RELEASE_TIME: Duration = Duration::from_secs(10);
+const _: () = assert!(NOTIFY_SECS_MAX < CLAIM_SECS);
 
 /// Tells people how a run ended.
 #[async_trait]
@@ -58,6 +66,8 @@ enum Failure {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Topic(#[from] TopicError),
+    #[error("the notification was not acknowledged in time")]
+    NotificationTimedOut,
     #[error(transparent)]
     Notification(#[from] serde_json::Error),
 }
@@ -68,7 +78,7 @@ impl Failure {
             Self::Audit(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
             Self::Topic(error) => error.hint(),
-            Self::Notification(_) => None,
+            Self::NotificationTimedOut | Self::Notification(_) => None,
         }
     }
 
@@ -77,7 +87,7 @@ impl Failure {
             Self::Audit(error) => error.request_id(),
             Self::Ledger(error) => error.request_id(),
             Self::Topic(error) => error.request_id(),
-            Self::Notification(_) => None,
+            Self::NotificationTimedOut | Self::Notification(_) => None,
         }
     }
 }
@@ -124,9 +134,15 @@ impl AuditorFunction {
     ///
     /// None: what is not ended is named in the answer.
     pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
+        let left = event
+            .context
+            .deadline()
+            .duration_since(SystemTime::now())
+            .unwrap_or_default();
+        let until = Instant::now() + left.saturating_sub(RELEASE_TIME);
         let mut open = Vec::new();
         for message in &event.payload.records {
-            let wait_secs = match self.look(message).await {
+            let wait_secs = match self.look(message, until).await {
                 Answered::Yes => continue,
                 Answered::Later(secs) => secs,
             };
@@ -136,7 +152,7 @@ impl AuditorFunction {
         Ok(failures(open))
     }
 
-    async fn look(&self, message: &SqsMessage) -> Answered {
+    async fn look(&self, message: &SqsMessage, until: Instant) -> Answered {
         let wait_secs = backoff(
             self.settings.poll_secs,
             receive_count(message),
@@ -149,7 +165,7 @@ impl AuditorFunction {
             tracing::error!(version = call.version, "the call is of a newer version");
             return Answered::Later(POLL_SECS_MAX);
         }
-        match self.answer(&call).await {
+        match self.answer(&call, until).await {
             Ok(true) => Answered::Yes,
             Ok(false) => Answered::Later(wait_secs),
             Err(error) => {
@@ -162,14 +178,14 @@ impl AuditorFunction {
         }
     }
 
-    /// Whether the call has ended.
-    async fn answer(&self, call: &AuditCall) -> Result<bool, Failure> {
+    /// Whether the call has ended. A notification is given up at `until`.
+    async fn answer(&self, call: &AuditCall, until: Instant) -> Result<bool, Failure> {
         let destination = &*self.destination;
         if is_ended(destination, call).await? {
             return Ok(true);
         }
         let (id, now) = (&call.execution_id, Utc::now());
-        match audit_when_finished(destination, id, call.deadline, now).await {
+        let ended = match audit_when_finished(destination, id, call.deadline, now).await {
             Ok(Audited::Waiting { receipts, planned }) => {
                 let execution_id = id.as_str();
                 tracing::info!(
@@ -178,31 +194,31 @@ impl AuditorFunction {
                     planned,
                     "the run is not finished yet"
                 );
-                Ok(false)
+                return Ok(false);
             }
-            Err(error) if error.is_transient() && now < call.deadline => Err(error.into()),
-            ended => self.tell_once(call, ended).await,
-        }
-    }
-
-    /// Tells how the run ended, unless another auditor with the same call does.
-    async fn tell_once(
-        &self,
-        call: &AuditCall,
-        ended: Result<Audited, AuditError>,
-    ) -> Result<bool, Failure> {
-        let destination = &*self.destination;
+            Ok(Audited::Finished { report, is_overdue }) => Ok((report, is_overdue)),
+            Err(error) if error.is_transient() && now < call.deadline => return Err(error.into()),
+            Err(error) => Err(error),
+        };
         if !claim_call(destination, call, Utc::now()).await? {
             return Ok(false);
         }
-        let told = match ended {
-            Ok(Audited::Finished { report, is_overdue }) => self.tell(&report, is_overdue).await,
-            Ok(Audited::Waiting { .. }) => return Ok(false),
-            Err(AuditError::Refused { refusal, .. }) => self.tell_refusal(call, &refusal).await,
-            Err(error) => self.tell_failure(call, &error).await,
+        let notification = async {
+            match ended {
+                Ok((report, is_overdue)) => self.tell(&report, is_overdue).await,
+                Err(AuditError::Refused { refusal, .. }) => self.tell_refusal(call, &refusal).await,
+                Err(error) => self.tell_failure(call, &error).await,
+            }
         };
-        if told.is_err() {
-            release_call(destination, call, Utc::now()).await?;
+        let left = until.saturating_duration_since(Instant::now());
+        let budget = left.min(Duration::from_secs(NOTIFY_SECS_MAX.into()));
+        let told = tokio::time::timeout(budget, notification)
+            .await
+            .unwrap_or(Err(Failure::NotificationTimedOut));
+        if told.is_err()
+            && let Err(error) = release_call(destination, call, Utc::now()).await
+        {
+            tracing::warn!(%error, execution_id = id.as_str(), "the call stays claimed for a while");
         }
         told?;
         end_call(destination, call, Utc::now()).await?;

@@ -125,12 +125,8 @@ impl PlannerFunction {
                 let mut request =
                     RecoveryRequest::from_json(payload.to_string().as_bytes()).map_err(refused)?;
                 let defaults = &self.settings;
-                request
-                    .window
-                    .get_or_insert_with(|| defaults.window.as_str().to_owned());
-                request
-                    .format
-                    .get_or_insert_with(|| defaults.format.as_str().to_owned());
+                request.window.get_or_insert(defaults.window);
+                request.format.get_or_insert(defaults.format);
                 request
             }
         };

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use chrono::Utc;
 use event_recovery_pipeline::{
-    CallAuditor, Delivery, Receipt, State, Task, TransformLimits, Unobserved, WorkError, Worker,
+    ATTEMPT_SECS_MAX, CallAuditor, Delivery, Receipt, State, Task, TransformLimits, Unobserved,
+    WorkError, Worker,
 };
 use lambda_runtime::{Error, LambdaEvent, tracing};
 use tokio::sync::Semaphore;
@@ -199,7 +200,8 @@ impl WorkerFunction {
             number: receive_count(message),
             deliveries_max: self.deliveries_max,
             now: Utc::now(),
-            attempt_secs_max: u32::try_from(left.as_secs()).unwrap_or(u32::MAX).min(900),
+            attempt_secs_max: u32::try_from(left.as_secs())
+                .map_or(ATTEMPT_SECS_MAX, |left| left.min(ATTEMPT_SECS_MAX)),
         }
     }
 

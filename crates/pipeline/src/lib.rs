@@ -1,14 +1,14 @@
 //! Plans, recovers and audits a range of backups.
 //!
-//! A run is carried out by three functions that know nothing of each other but the ledger:
+//! A run consists of three functions that communicate through the ledger alone:
 //!
 //! - [`Planner::plan`] lists the hour prefixes of the range and queues one [`Task`] per object;
-//! - [`Worker::work`] recovers the object of one task and leaves a [`Receipt`];
+//! - [`Worker::work`] recovers the object of one task and writes its [`Receipt`];
 //! - [`audit`] compares plan, receipts and output, and writes the [`Report`].
 //!
-//! They reach storage and queue through small traits, such as [`ListObjects`] and [`SendTasks`].
-//! [`LocalFolder`] and [`InProcessQueue`] implement them on one machine; [`Run`] puts the three
-//! functions together in one process:
+//! They use storage and queue through small traits, such as [`ListObjects`] and [`SendTasks`].
+//! [`LocalFolder`] and [`InProcessQueue`] implement these on one machine; [`Run`] runs the three
+//! functions in one process:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -68,8 +68,8 @@ mod storage;
 mod work;
 
 pub use audit::call::{
-    AUDIT_CALL_VERSION, AUDIT_WAIT_HOURS_MAX, AuditCall, AuditCallError, AuditCaller, CallAuditor,
-    claim_call, end_call, is_ended, release_call,
+    AUDIT_CALL_VERSION, AUDIT_WAIT_HOURS_MAX, AuditCall, AuditCallError, AuditCaller, CLAIM_SECS,
+    CallAuditor, claim_call, end_call, is_ended, release_call,
 };
 pub use audit::error::AuditError;
 pub use audit::{Audited, audit, audit_when_finished, inspect, verify};
@@ -83,6 +83,7 @@ pub use contract::planner::{
     CheckedRequest, PlannerAnswer, PlannerPayload, PlannerReply, RunPlaces,
 };
 pub use contract::planner_error::{PlannerError, PlannerErrorKind};
+pub use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
 pub use ledger::audit_record::{AuditRecord, audit_record};
 pub use ledger::hour::{HourHead, HourTasks};
 pub use ledger::observer::{Observer, Unobserved};
@@ -104,10 +105,11 @@ pub use plan::preview::preview;
 pub use plan::{Planner, check_request};
 pub use queue::in_process::InProcessQueue;
 pub use queue::task::{TASK_VERSION, Task};
-pub use queue::{QueueError, SendTasks};
+pub use queue::{ATTEMPT_SECS_MAX, QueueError, SendTasks};
 pub use request::error::RequestError;
 pub use request::execution_id::{EXECUTION_ID_BYTES_MAX, ExecutionId, ExecutionIdError, RunOrigin};
-pub use request::resolved::{Compression, Filters, Format, ResolvedRequest, WindowParameters};
+pub use request::output::{Compression, Format};
+pub use request::resolved::{Filters, ResolvedRequest, WindowParameters};
 pub use request::schedule::{SCHEDULE_INTERVALS_HOURS, Schedule, ScheduleError};
 pub use request::window::{
     LAG_DEFAULT_SECS, LEAD_DEFAULT_SECS, TOLERANCE_SECS_MAX, Tolerance, Window, WindowError,
@@ -116,12 +118,12 @@ pub use request::window::{
 pub use request::{REQUEST_BYTES_MAX, RecoveryRequest, RequestLimits, Resolution};
 pub use run::{Ended, Run, RunError};
 pub use storage::folder_lock::{FolderLock, FolderLockError};
+pub use storage::listing::{count_objects, list_all, list_entries};
 pub use storage::local_folder::LocalFolder;
 pub use storage::{
     Circumstances, CreateObject, Destination, LevelPage, ListObjects, ListPage, ListedObject,
     OpenObject, Precondition, Problem, Record, Records, RequestId, Source, StagedObject,
-    StorageError, StorageOperation, UnreadableEntry, Written, for_each_page, list_all,
-    list_entries,
+    StorageError, StorageOperation, UnreadableEntry, Written,
 };
 pub use work::day_files::OPEN_DATES_MAX;
 pub use work::job::{DATES_MAX, TransformLimits};

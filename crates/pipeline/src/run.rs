@@ -7,6 +7,7 @@ use chrono::Utc;
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::debug;
 
 use crate::audit::audit;
 use crate::audit::error::AuditError;
@@ -15,6 +16,7 @@ use crate::ledger::report::Report;
 use crate::plan::Planner;
 use crate::plan::error::PlanError;
 use crate::plan::limits::PlanLimits;
+use crate::queue::ATTEMPT_SECS_MAX;
 use crate::queue::in_process::InProcessQueue;
 use crate::queue::task::Task;
 use crate::request::execution_id::ExecutionId;
@@ -23,55 +25,53 @@ use crate::storage::{Destination, RequestId, Source};
 use crate::work::job::TransformLimits;
 use crate::work::{Delivery, WorkError, Worker};
 
-/// Most tasks that wait in memory.
+/// Most tasks that wait in memory. The planner waits when the queue is full.
 const QUEUED_TASKS_MAX: usize = 1000;
-/// How often a task is tried, as the queue on AWS would.
+/// Attempts at one task: as many as the queue on AWS delivers.
 const DELIVERIES_MAX: u32 = 10;
-/// How long an attempt may take before its receipt counts as expired, in seconds: Lambda's longest.
-const ATTEMPT_SECS_MAX: u32 = 15 * 60;
-/// Waits before the second attempt, in milliseconds; doubled for each further one.
+/// Exponential backoff between attempts, in milliseconds: the first wait, and the longest.
 const RETRY_MILLIS: u64 = 100;
 const RETRY_MILLIS_MAX: u64 = 5_000;
 
-/// A run in this process.
+/// A run in this process. Nothing happens before [`carry_out`](Self::carry_out).
 pub struct Run {
-    /// Where the backup is.
+    /// The backup; only read.
     pub source: Arc<dyn Source>,
-    /// Where events and the ledger go.
+    /// Receives events and the ledger.
     pub destination: Arc<dyn Destination>,
-    /// What is recovered.
+    /// What to recover. A known execution id must come with the request that it began with.
     pub request: ResolvedRequest,
-    /// The run's id.
+    /// Names the run's folders. A known id resumes its run.
     pub execution_id: ExecutionId,
-    /// Objects at the same time.
+    /// Objects that are recovered at the same time; 0 counts as 1.
     pub concurrency: usize,
-    /// Bounds on the plan.
+    /// Limits of the plan.
     pub plan_limits: PlanLimits,
-    /// Bounds on each object.
+    /// Limits of each object.
     pub transform_limits: TransformLimits,
-    /// Who watches.
+    /// Is told about progress.
     pub observer: Arc<dyn Observer>,
 }
 
 /// How a run ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// It was carried out and audited.
+    /// It was audited; the report's verdict says whether it is complete.
     Audited(Box<Report>),
-    /// It was asked to stop. The objects in flight are done; the same run can go on.
+    /// It was asked to stop. The objects in flight are done; the same run can be resumed.
     Stopped,
 }
 
-/// Why a run could not be carried out. The same run can be started again.
+/// Why a run ended early. The same run can be resumed.
 #[derive(Debug, Error)]
 pub enum RunError {
-    /// There is no plan.
+    /// The planner failed.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// A task could not be dealt with.
+    /// A worker failed with an error that a retry can't mend.
     #[error(transparent)]
     Work(#[from] WorkError),
-    /// There is no report.
+    /// The auditor failed, so there is no new report.
     #[error(transparent)]
     Audit(#[from] AuditError),
 }
@@ -97,8 +97,7 @@ impl RunError {
 }
 
 impl Run {
-    /// Carries the run out, or goes on with it. Stops when `stop` becomes true, after the objects
-    /// that are in flight.
+    /// Starts the run, or resumes it. Stops when `stop` becomes true, after the objects in flight.
     ///
     /// # Errors
     ///
@@ -115,7 +114,7 @@ impl Run {
         });
         let mut workers = JoinSet::new();
         for _ in 0..self.concurrency.max(1) {
-            workers.spawn(work_off(
+            workers.spawn(consume(
                 Arc::clone(&queue),
                 Arc::clone(&worker),
                 stop.clone(),
@@ -129,12 +128,12 @@ impl Run {
             }
             planned
         };
-        // At the same time, so that the planner does not wait for room that no worker makes.
+        // Polled together with the planner, which otherwise waits for ever for room in the queue.
         let working = async {
             let mut first_error = None;
             while let Some(ended) = workers.join_next().await {
-                // The workers catch what tasks throw; one that dies all the same has left its
-                // receipt unwritten, and the audit will say so.
+                // Workers survive a task that panics. One that dies nevertheless has not written its
+                // receipt, and the audit reports the object as missing.
                 if let Ok(Err(error)) = ended {
                     queue.abandon();
                     first_error.get_or_insert(error);
@@ -171,7 +170,7 @@ impl Run {
         };
         tokio::select! {
             planned = planner.plan(&self.request, &self.execution_id, Utc::now()) => planned.map(drop),
-            // A caller that has gone away has not asked to stop.
+            // A closed channel is not a request to stop.
             Ok(_) = stop.wait_for(|stop| *stop) => {
                 queue.abandon();
                 Ok(())
@@ -180,8 +179,8 @@ impl Run {
     }
 }
 
-/// Deals with one task after the other until the queue is closed and empty.
-async fn work_off(
+/// Consumes tasks until the queue is closed and empty.
+async fn consume(
     queue: Arc<InProcessQueue>,
     worker: Arc<Worker>,
     stop: watch::Receiver<bool>,
@@ -194,7 +193,7 @@ async fn work_off(
     Ok(())
 }
 
-/// Delivers the task until it is dealt with.
+/// Retries the task until it has a receipt, or its deliveries are used up.
 async fn deliver(
     worker: &Worker,
     task: &Task,
@@ -211,6 +210,14 @@ async fn deliver(
         match worker.work(task, delivery).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is_transient() => {
+                debug!(
+                    execution_id = %task.execution_id,
+                    key = %task.key,
+                    attempt = number,
+                    wait_millis = wait.as_millis() as u64,
+                    %error,
+                    "retries the task after a wait",
+                );
                 worker.observer.task_delayed(&error.to_string());
             }
             Err(error) => return Err(error),

@@ -76,7 +76,7 @@ async fn it_is_readable_and_its_missing_digests_are_told_as_what_they_are() {
 }
 
 #[tokio::test]
-async fn its_run_goes_on_where_it_stopped() {
+async fn its_run_resumes_where_it_stopped() {
     let sandbox = earlier_run();
     let output = sandbox.output();
     sandbox.remove(&receipt(&sandbox, 1));

@@ -120,7 +120,7 @@ async fn hours_stay_as_they_were_first_listed() {
 }
 
 #[tokio::test]
-async fn a_run_that_goes_on_queues_what_is_not_done() {
+async fn a_resumed_run_queues_what_is_not_done() {
     for queue in [KeepingQueue::default(), KeepingQueue::durable()] {
         let (sandbox, keys) = two_objects();
         plan(&sandbox, &queue, &two_hours()).await.unwrap();
@@ -398,7 +398,7 @@ async fn a_preview_writes_and_queues_nothing() {
 }
 
 #[tokio::test]
-async fn a_planner_that_failed_goes_on_where_it_stopped() {
+async fn a_planner_that_failed_resumes_where_it_stopped() {
     let denied = || Effect::Fail(Problem::AccessDenied("by a policy".to_owned()));
     let rows = [
         ("listing", Operation::List, "/01/", transient()),
@@ -451,7 +451,7 @@ async fn a_planner_that_failed_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
-async fn a_durable_queue_gets_each_task_once_when_planning_goes_on() {
+async fn a_durable_queue_gets_each_task_once_when_planning_is_resumed() {
     let (sandbox, keys) = two_objects();
     let queue = KeepingQueue::durable().failing_after(1);
     let error = plan(&sandbox, &queue, &two_hours()).await.unwrap_err();
@@ -611,7 +611,7 @@ async fn a_task_that_ends_after_the_audit_has_the_run_audited_again() {
 }
 
 #[tokio::test]
-async fn a_planner_out_of_time_stops_cleanly_and_goes_on() {
+async fn a_planner_past_its_deadline_stops_cleanly_and_is_resumed() {
     let deployed = Deployed::new();
     let error = deployed
         .plan(Some(std::time::Instant::now()))

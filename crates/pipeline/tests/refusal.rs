@@ -114,7 +114,7 @@ async fn a_call_writes_down_how_it_stands() {
         hours: 2,
     };
     assert_eq!(state(&sandbox), out_of_time);
-    // The time being up is no refusal: the next call goes on.
+    // A deadline is not a refusal: the next call resumes the plan.
     assert_eq!(sandbox.read(REFUSED), None);
     Call::new(&source, &*ledger, &queue).plan().await.unwrap();
     assert_eq!(state(&sandbox), PlanningState::Planned { tasks_queued: 1 });
@@ -138,7 +138,7 @@ async fn an_older_call_leaves_the_newer_ones_record() {
 }
 
 #[tokio::test]
-async fn a_refusal_stays_until_another_call_goes_on() {
+async fn a_refusal_stays_until_another_call_resumes_the_run() {
     let rows = [
         (
             "too many objects",
@@ -235,7 +235,7 @@ async fn no_audit_counts_a_refused_run_as_incomplete() {
         assert!(refusal.hint.unwrap().contains("split the range"));
     }
     assert_eq!(sandbox.tree(), tree);
-    // A later call goes on, and the run is audited as any other.
+    // A later call resumes the run, which is audited as any other.
     Call::new(&*source, &*ledger, &queue).plan().await.unwrap();
     for task in queue.take() {
         let worker = sandbox.worker();
@@ -269,7 +269,7 @@ async fn a_refusal_says_nothing_about_a_plan_that_is_complete() {
 }
 
 #[tokio::test]
-async fn a_run_on_one_machine_goes_on_where_a_planner_was_refused() {
+async fn a_run_on_one_machine_resumes_where_a_planner_was_refused() {
     let sandbox = two_objects();
     let (source, ledger, queue) = (
         sandbox.source(),

@@ -137,7 +137,7 @@ async fn a_run_gives_the_same_bytes_however_many_workers_it_has() {
 }
 
 #[tokio::test]
-async fn a_run_stopped_in_the_middle_goes_on_to_the_same_bytes() {
+async fn a_run_stopped_in_the_middle_resumes_to_the_same_bytes() {
     let undisturbed = four_hours();
     let range = || window("2024-03-31T23:50:00Z", "2024-04-01T01:00:00Z", json!({}));
     let expected = undisturbed.recover(range(), &id("run")).await;
@@ -146,7 +146,7 @@ async fn a_run_stopped_in_the_middle_goes_on_to_the_same_bytes() {
     for tasks in [1, 5] {
         let (stop, stopped) = watch::channel(false);
         let mut run = sandbox.run(range(), &id("run"));
-        // Tasks that were done before the stop are told again when the run goes on.
+        // The observer is told again about tasks that were done before the stop.
         let done_before = sandbox
             .tree()
             .keys()
@@ -179,7 +179,7 @@ async fn a_run_stopped_in_the_middle_goes_on_to_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn a_stop_before_the_first_task_leaves_a_run_that_can_go_on() {
+async fn a_stop_before_the_first_task_leaves_a_run_that_can_be_resumed() {
     let sandbox = four_hours();
     let (_keep, stopped) = watch::channel(true);
     let range = || window("2024-04-01T00:00:00Z", "2024-04-01T01:00:00Z", json!({}));
@@ -212,7 +212,7 @@ async fn a_caller_that_goes_away_does_not_stop_the_run() {
 }
 
 #[tokio::test]
-async fn passing_failures_are_tried_again() {
+async fn transient_failures_are_retried() {
     let sandbox = Sandbox::new();
     let time = "2024-04-01T00:10:00Z";
     sandbox.back_up(&object_key(time, 1), event("a", time));
@@ -248,7 +248,7 @@ async fn passing_failures_are_tried_again() {
 }
 
 #[tokio::test]
-async fn a_run_that_cannot_be_planned_says_why_and_goes_on_later() {
+async fn a_run_that_cannot_be_planned_says_why_and_is_resumed_later() {
     let sandbox = four_hours();
     let range = || window("2024-04-01T00:00:00Z", "2024-04-01T01:00:00Z", json!({}));
     let mut run = sandbox.run(range(), &id("run"));

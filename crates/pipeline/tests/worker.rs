@@ -705,9 +705,8 @@ async fn a_task_that_cannot_be_understood_stays_in_the_queue() {
 
     let mut task = serde_json::to_value(&case.task).unwrap();
     task["compression"] = json!("snappy");
-    let invalid: Task = serde_json::from_value(task).unwrap();
-    let error = worker.work(&invalid, last_delivery()).await.unwrap_err();
-    assert!(matches!(error, WorkError::InvalidTask));
+    let error = serde_json::from_value::<Task>(task).unwrap_err();
+    assert!(error.to_string().contains("does not go with"), "{error}");
     assert_eq!(case.sandbox.tree(), support::Tree::new());
 }
 

@@ -1,4 +1,4 @@
-//! Events with the platform's envelope and data of the shapes that it documents.
+//! Events with the platform's envelope and payloads of the shapes that it documents.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta};
 use rand::Rng as _;
@@ -7,11 +7,11 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::text::{TRICKY, amount, pick, string, uuid, words};
 
-/// Smallest and largest event, in bytes, about.
+/// Approximate size of the smallest and the largest event in bytes.
 const EVENT_BYTES_MIN: f64 = 400.0;
 const EVENT_BYTES_MAX: f64 = 8_000.0;
 
-/// Domain, event type without its version, and version.
+/// Domain, event type without its version, and schema version.
 const KINDS: [(&str, &str, u32); 10] = [
     ("account", "status-change", 2),
     ("account", "account-creation", 1),
@@ -25,14 +25,15 @@ const KINDS: [(&str, &str, u32); 10] = [
     ("statement", "statement-closing", 1),
 ];
 
-/// An event as it was written.
+/// An event's bytes, with the arrival time that duplicates of it must keep.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
     pub(crate) bytes: Vec<u8>,
     pub(crate) arrival_millis: i64,
 }
 
-/// Makes an event that arrived then.
+/// Generates an event with this arrival time, in milliseconds since 1970. A hard one may lack fields, and has strings
+/// and layouts on which tools fail that do not follow the JSON grammar.
 pub(crate) fn event(org_id: &str, arrival_millis: i64, hard: bool, rng: &mut ChaCha8Rng) -> Event {
     let (domain, kind, version) = KINDS[rng.random_range(0..KINDS.len())];
     let hard_chance = |share: f64, rng: &mut ChaCha8Rng| hard && rng.random_bool(share);
@@ -98,7 +99,7 @@ pub(crate) fn event(org_id: &str, arrival_millis: i64, hard: bool, rng: &mut Cha
 
 enum Spelling {
     Compact,
-    /// A member a line.
+    /// One member a line, with this line break.
     Pretty(&'static str),
 }
 
@@ -121,7 +122,7 @@ impl Spelling {
     }
 }
 
-/// Some time before the arrival; at it where nothing else tells when the event arrived.
+/// A time shortly before the arrival, or the arrival itself if the event has no `arrival_epoch`.
 fn timestamp(arrival_millis: i64, has_arrival: bool, rng: &mut ChaCha8Rng) -> String {
     let before = if has_arrival {
         rng.random_range(5..2_000)
@@ -138,7 +139,7 @@ fn timestamp(arrival_millis: i64, has_arrival: bool, rng: &mut ChaCha8Rng) -> St
     string(&instant.to_rfc3339_opts(precision, true))
 }
 
-/// Data that is no object: a string that holds JSON, an array, null, or none at all.
+/// A payload that is not an object: a string that holds JSON, an array, null; `None` leaves `data` out.
 fn unusual_data(data: &str, rng: &mut ChaCha8Rng) -> Option<String> {
     match rng.random_range(0..10) {
         0..2 => None,
@@ -159,7 +160,7 @@ fn data(domain: &str, event_bytes: usize, hard: bool, rng: &mut ChaCha8Rng) -> S
     if hard && rng.random_bool(0.15) {
         members.push(format!("\"note\":{}", pick(&TRICKY, rng)));
     }
-    // The envelope around the data has some 330 bytes.
+    // The envelope around the payload has about 330 bytes.
     let mut missing =
         event_bytes.saturating_sub(330 + members.iter().map(String::len).sum::<usize>());
     let mut details = Vec::new();

@@ -1,4 +1,4 @@
-//! Writes the sample, object by object.
+//! Writes a sample object by object.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -19,49 +19,49 @@ use crate::text::uuid;
 use crate::torn::{Tear, TornEvent};
 use crate::truth::SortedLines;
 
-/// The version of the stream in the objects' names: constant until the stream is reconfigured.
+/// The version of the Firehose stream in the names of objects, which changes when a stream is reconfigured.
 const STREAM_VERSION: u32 = 5;
-/// One of so many events, on average, is delivered twice.
+/// Average number of events between two duplicates.
 const DUPLICATE_PERIOD: u64 = 200;
-/// Most events of an object that may still be delivered again.
+/// The most recent events of an object that may be duplicated.
 const RECENT_EVENTS_MAX: usize = 8;
-/// About the size of an event, in bytes, to spread arrivals over an object.
+/// Approximate mean size of an event in bytes, by which arrivals are spread over an object.
 const EVENT_BYTES_MEAN: f64 = 1_900.0;
-/// The foreign name of one object of a hard sample.
+/// The name of the one object of a hard sample that does not follow the platform's pattern.
 const FOREIGN_NAME: &str = "replayed-batch.json";
 
-/// What was written.
+/// The counts and places of a written sample.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SampleSummary {
-    /// Where.
+    /// The sample's folder, which holds `main_stream`.
     pub directory: PathBuf,
-    /// Whose backup it is.
+    /// The org id in keys and events.
     pub org_id: String,
-    /// The first instant.
+    /// The start of the first hour.
     pub start: DateTime<Utc>,
-    /// The first instant after the sample.
+    /// The end of the last hour, exclusive.
     pub end: DateTime<Utc>,
-    /// Objects.
+    /// Number of objects, empty ones included.
     pub objects: u64,
-    /// Bytes of the objects before compression.
+    /// Sum of the objects' sizes before compression.
     pub bytes: u64,
-    /// Intact events, duplicates included.
+    /// Number of intact events, duplicates included.
     pub events: u64,
-    /// Intact events that are there a second time.
+    /// Number of intact events that are the second copy of another one.
     pub duplicates: u64,
-    /// Torn events.
+    /// Number of torn events, which are not among `events`.
     pub torn: u64,
-    /// The file of all intact events, an event a line, sorted by their bytes.
+    /// The file of all intact events, one a line, sorted by their bytes.
     pub expected: PathBuf,
-    /// The file of torn events, a JSON object a line with key, offset, length and kind.
+    /// The file of torn events: JSON lines with key, offset in the decoded object, length and kind.
     pub torn_list: PathBuf,
 }
 
-/// Writes a sample. `progress` is told how many objects of how many are written.
+/// Writes a sample. Calls `progress` after each object with the number of objects written and of all objects.
 ///
 /// # Errors
 ///
-/// See [`SampleError`]. Options that can't be are refused before anything is written.
+/// See [`SampleError`]. Invalid options are refused before anything is written.
 pub fn write_sample(
     options: &SampleOptions,
     progress: &mut dyn FnMut(u64, u64),
@@ -103,8 +103,8 @@ pub fn write_sample(
     generator.finish()
 }
 
-/// Makes the folder, and in it the one that tells other processes that this one writes there: each
-/// of them may have found the folder empty.
+/// Creates the folder and `main_stream` in it. Several processes may have found the folder empty: the one that creates
+/// `main_stream` writes the sample, and the others fail.
 fn claim(directory: &Path) -> Result<(), SampleError> {
     fs::create_dir_all(directory).map_err(|error| SampleError::io(directory, error))?;
     let objects = directory.join("main_stream");
@@ -120,10 +120,10 @@ struct Generator<'a> {
     options: &'a SampleOptions,
     rng: ChaCha8Rng,
     expected: SortedLines,
-    /// Those of this object that may be delivered again.
+    /// The events of this object that may be duplicated.
     of_this_object: VecDeque<Event>,
     of_object_before: VecDeque<Event>,
-    /// The number of intact events at which one is delivered again.
+    /// The number of intact events at which the next duplicate is written.
     next_duplicate: u64,
     torn: Vec<TornEvent>,
     summary: SampleSummary,
@@ -199,7 +199,7 @@ impl Generator<'_> {
                 sink.half_time()?;
                 while let Some(tear) = tears.pop_front_if(|tear| *tear != Tear::TruncatedTail) {
                     self.write_torn(plan, tear, key, sink)?;
-                    // What follows a torn event in the middle must be intact.
+                    // Only an intact event after it shows that the splitter resynchronised.
                     self.write_new_event(plan, progress, sink)?;
                 }
             }
@@ -228,7 +228,7 @@ impl Generator<'_> {
         Ok(())
     }
 
-    /// Never around a torn event, whose bytes are to be known exactly.
+    /// Not called next to a torn event, whose offset and length are recorded exactly.
     fn write_white_space(&mut self, sink: &mut ObjectSink) -> io::Result<()> {
         if self.options.hard && self.rng.random_bool(0.02) {
             sink.write([&b"\n"[..], b" ", b"\r\n", b"\t \n"][self.rng.random_range(0..4)])?;
@@ -272,8 +272,7 @@ impl Generator<'_> {
         Ok(())
     }
 
-    /// Delivers a recent event again, for the second and last time: by turns one of the object
-    /// before and one of this object.
+    /// Writes a recent event a second and last time: in turns one of the object before and one of this object.
     fn write_duplicate(&mut self, plan: &ObjectPlan, sink: &mut ObjectSink) -> io::Result<()> {
         self.of_object_before
             .retain(|event| plan.may_hold(event.arrival_millis));

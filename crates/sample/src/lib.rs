@@ -1,8 +1,8 @@
-//! Writes a realistic backup together with the truth about it.
+//! Generates a realistic backup, and the list of the events in it to compare a recovery with.
 //!
-//! The backup has the layout, names and contents of the platform's own. The truth comes from the
-//! generator's list of events, never from reading the backup: this crate knows neither the splitter
-//! nor the writers, so that anyone can hold a recovery against it.
+//! The backup has the layout, names and contents of the platform's own. The list comes from the generator and never
+//! from reading the backup: this crate depends neither on the splitter nor on the writers, so that it does not share
+//! their faults. The same options give the same bytes.
 //!
 //! ```
 //! use event_recovery_sample::{SampleOptions, write_sample};

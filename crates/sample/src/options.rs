@@ -1,4 +1,4 @@
-//! What a sample is to be, and why there is none.
+//! Options of a sample, their bounds, and errors.
 
 use std::fmt::Display;
 use std::io;
@@ -8,38 +8,39 @@ use chrono::{DateTime, Datelike as _, TimeDelta, TimeZone as _, Timelike as _, U
 use thiserror::Error;
 use uuid::Uuid;
 
-/// Smallest and largest object, in bytes.
+/// Accepted sizes of objects in bytes.
 const OBJECT_BYTES: std::ops::RangeInclusive<u64> = 1_000..=100_000_000_000;
-/// Years that a sample may begin in: with four digits in every key, and none before 1970.
+/// Accepted years of the first hour: none before 1970, and four digits in every key, also ten years later.
 const YEARS: std::ops::RangeInclusive<i32> = 1970..=9900;
-/// Most hours: ten years.
+/// Longest sample: ten years of hours.
 const HOURS_MAX: u32 = 10 * 366 * 24;
-/// Most objects under one hour prefix: one a second.
+/// Most objects under one hour prefix: one a second, because names have whole seconds.
 const OBJECTS_PER_HOUR_MAX: u32 = 3_600;
 
-/// What a sample is to be. The same options write the same bytes.
+/// The options of a sample. The same options write the same bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SampleOptions {
-    /// Where it is written; must be empty or not there.
+    /// The folder to write to; it must be empty or not exist.
     pub directory: PathBuf,
-    /// Whose backup it is: `tn-` and a UUID, in lower case.
+    /// The org id: `tn-` and a UUID, in lower case.
     pub org_id: String,
-    /// The first hour.
+    /// The start of the first hour; a whole hour of the years 1970 to 9900.
     pub start: DateTime<Utc>,
-    /// How many hours.
+    /// Number of hours, 1 to 87,840 (ten years).
     pub hours: u32,
-    /// How many objects under each hour prefix.
+    /// Number of objects under each hour prefix, 1 to 3,600.
     pub objects_per_hour: u32,
-    /// About how large each object is, in bytes of events.
+    /// Approximate size of each object before compression in bytes, 1,000 to 10^11.
     pub object_bytes: u64,
-    /// Another seed gives another backup.
+    /// Seed of the random generator (ChaCha8).
     pub seed: u64,
-    /// Whether it holds what breaks naive tools.
+    /// Whether to include what naive tools fail on: braces in strings, torn events, gzip, a byte order mark, empty
+    /// objects and a foreign name.
     pub hard: bool,
 }
 
 impl SampleOptions {
-    /// A day of small objects.
+    /// The defaults of `event-recovery sample`: 2024-04-01, 12 objects of 1 MiB an hour.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
@@ -56,7 +57,7 @@ impl SampleOptions {
         }
     }
 
-    /// The first instant after the sample.
+    /// The end of the last hour, exclusive.
     pub fn end(&self) -> DateTime<Utc> {
         self.start
             .checked_add_signed(TimeDelta::hours(i64::from(self.hours)))
@@ -67,7 +68,7 @@ impl SampleOptions {
         u64::from(self.hours) * u64::from(self.objects_per_hour)
     }
 
-    /// Checks everything before anything is written.
+    /// Validates all options and the folder; touches nothing.
     pub(crate) fn check(&self) -> Result<(), SampleError> {
         let uuid = self.org_id.strip_prefix("tn-").map(Uuid::try_parse);
         let is_canonical = |uuid: Uuid| self.org_id == format!("tn-{uuid}");
@@ -122,39 +123,39 @@ impl SampleOptions {
     }
 }
 
-/// Why there is no sample.
+/// Why no sample, or only a part of it, was written.
 #[derive(Debug, Error)]
 pub enum SampleError {
     /// An option is out of bounds.
     #[error("`--{option}` accepts {accepts}: {found}")]
     Invalid {
-        /// Its name on the command line.
+        /// The option's name on the command line, without the dashes.
         option: &'static str,
-        /// What it accepts.
+        /// The accepted values, in words.
         accepts: String,
-        /// What it was.
+        /// The value that was given.
         found: String,
-        /// Something that it accepts.
+        /// An accepted value.
         example: &'static str,
     },
-    /// What is to be the folder is something else.
+    /// The path exists and is not a folder.
     #[error("not a folder: `{}`", .directory.display())]
     NotAFolder {
-        /// What is no folder.
+        /// The path.
         directory: PathBuf,
     },
-    /// There is something in the folder already.
+    /// The folder has entries, or another process writes a sample to it.
     #[error("the folder is not empty: `{}`", .directory.display())]
     NotEmpty {
-        /// The folder.
+        /// The folder as given in the options.
         directory: PathBuf,
     },
-    /// The sample could not be written.
+    /// Reading or writing failed; a part of the sample may have been written.
     #[error("could not write `{}`: {source}", .path.display())]
     Io {
-        /// The file or folder.
+        /// The file or folder that the call was about.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -167,7 +168,7 @@ impl SampleError {
         }
     }
 
-    /// What to do about it.
+    /// What the user can do, if the error does not say so.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Invalid {
@@ -179,7 +180,7 @@ impl SampleError {
         }
     }
 
-    /// Whether the caller asked for something that cannot be.
+    /// Whether an option is invalid, which the program reports with exit code 2.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::Invalid { .. })
     }

@@ -1,27 +1,27 @@
-//! What is peculiar about some objects of a hard sample, and which objects those are.
+//! Peculiarities of objects of a hard sample, and their distribution over the objects.
 
 use crate::options::SampleOptions;
 use crate::schedule::ObjectPlan;
 use crate::torn::Tear;
 
-/// Every so many objects there is another one of each peculiarity.
+/// Number of objects after which each peculiarity recurs.
 const PERIOD: u64 = 50;
 
-/// What is peculiar about an object of a hard sample.
+/// A property that few objects have. An object can have several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peculiarity {
-    /// Its name follows no pattern; there is one such object.
+    /// The name does not follow the platform's pattern. Only one object of a sample has this.
     ForeignName,
     Torn(Tear),
     Gzip,
     TwoGzipMembers,
     ByteOrderMark,
-    /// It has no bytes at all.
+    /// The object has no bytes.
     Empty,
 }
 
 impl Peculiarity {
-    /// Those that an object can have together with others, in the order of their places.
+    /// The peculiarities that an object can have together with others, in the order of their places.
     const SHARING: [Self; 8] = [
         Self::ForeignName,
         Self::Torn(Tear::CutInMiddle),
@@ -33,12 +33,12 @@ impl Peculiarity {
         Self::Torn(Tear::TruncatedTail),
     ];
 
-    /// Whether the object is one of those. Each peculiarity has a place of its own among the
-    /// objects; where there are fewer objects than peculiarities, they share.
+    /// Whether the object has this peculiarity. Each has a place of its own in the sequence of objects; in a sample
+    /// with fewer objects than peculiarities, objects have several.
     ///
-    /// The first and the last object of an hour hold events of the neighbouring hours. An empty
-    /// object can't, and one with a foreign name must not, so the places are among the others. Where
-    /// an hour has no others, the sample's own first and last object take those two.
+    /// The first and the last object of an hour hold events of the neighbouring hours. An empty object cannot, and one
+    /// with a foreign name must not, so their places are among the other objects. If hours have no others, the first
+    /// and the last object of the sample are these two.
     pub(crate) fn is_of(self, plan: &ObjectPlan, options: &SampleOptions) -> bool {
         if !options.hard {
             return false;

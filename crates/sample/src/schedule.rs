@@ -1,4 +1,4 @@
-//! When objects begin and when their events arrived.
+//! The times of objects and the arrival times of their events.
 
 use std::ops::RangeInclusive;
 
@@ -8,25 +8,25 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::options::SampleOptions;
 
-/// Longest time that an object gathers events, in milliseconds: the platform's 5 minutes, less some.
+/// Longest time for which an object buffers events, in milliseconds: a little less than the 5 minutes of the platform.
 const GATHERING_MILLIS_MAX: i64 = 4 * 60 * 1000;
-/// How long an event may take to be published, in milliseconds; the platform's bound is not known.
+/// Longest delay between arrival and publication, in milliseconds. The platform documents no bound.
 const LATE_MILLIS_MAX: i64 = 20 * 60 * 1000;
 const HOUR_MILLIS: i64 = 60 * 60 * 1000;
 
-/// One object of the sample.
+/// The place in time of one object.
 #[derive(Debug, Clone)]
 pub(crate) struct ObjectPlan {
     /// The time in its name, in whole seconds.
     pub(crate) time: DateTime<Utc>,
     /// Its hour prefix.
     pub(crate) hour: DateTime<Utc>,
-    /// The number of its hour in the sample, from 0.
+    /// Index of its hour in the sample, from 0.
     pub(crate) hour_number: u32,
-    /// Its number in its hour, from 0.
+    /// Index in its hour, from 0.
     pub(crate) index: u32,
     pub(crate) is_last_of_hour: bool,
-    /// Whether events of the hour before are to be among its own.
+    /// Whether it certainly has events that arrived in the hour before.
     takes_late_events: bool,
     /// The earliest arrival of an event that was published late, in milliseconds since 1970.
     earliest: i64,
@@ -34,13 +34,13 @@ pub(crate) struct ObjectPlan {
     first: i64,
     /// The latest arrival, in milliseconds since 1970.
     last: i64,
-    /// Arrivals of events that it may hold, delivered again ones included.
+    /// Allowed arrivals of its events, duplicates included.
     holds: RangeInclusive<i64>,
 }
 
 impl ObjectPlan {
-    /// The plan of an hour's object. The first object of an hour begins right after the hour does,
-    /// and the last one gathers events beyond its end, so that events lie in neighbouring prefixes.
+    /// Plans one object of an hour. The first object of an hour begins directly after the hour does, and the last one
+    /// buffers events beyond its end, so that events lie under the prefixes of neighbouring hours.
     pub(crate) fn new(
         options: &SampleOptions,
         hour_number: u32,
@@ -86,7 +86,7 @@ impl ObjectPlan {
         }
     }
 
-    /// When the event arrived that comes after `progress` (0 to 1) of the object.
+    /// An arrival for the event at `progress` (0 to 1) through the object, sometimes a late one.
     pub(crate) fn arrival(&self, progress: f64, rng: &mut ChaCha8Rng) -> i64 {
         let late_share = if self.takes_late_events { 0.05 } else { 0.01 };
         if progress > 0.0 && rng.random_bool(late_share) {
@@ -97,21 +97,21 @@ impl ObjectPlan {
         (exact + rng.random_range(0..500)).min(self.last)
     }
 
-    /// An arrival in the hour before, if this object is the one that has such events for certain.
+    /// An arrival in the hour before, if this object is the one of its hour that certainly has one.
     pub(crate) fn arrival_in_hour_before(&self, rng: &mut ChaCha8Rng) -> Option<i64> {
         let hour = self.hour.timestamp_millis();
         (self.takes_late_events && self.earliest < hour)
             .then(|| rng.random_range(self.earliest..hour))
     }
 
-    /// An arrival in the hour after, if this object is the one that has such events for certain.
+    /// An arrival in the hour after, if this object is the one of its hour that certainly has one.
     pub(crate) fn arrival_in_hour_after(&self, rng: &mut ChaCha8Rng) -> Option<i64> {
         let next_hour = self.hour.timestamp_millis() + HOUR_MILLIS;
         (self.is_last_of_hour && self.last >= next_hour)
             .then(|| rng.random_range(next_hour..=self.last))
     }
 
-    /// Whether an event that arrived then may lie in this object.
+    /// Whether an event with this arrival is allowed in this object, for duplicates.
     pub(crate) fn may_hold(&self, arrival_millis: i64) -> bool {
         self.holds.contains(&arrival_millis)
     }

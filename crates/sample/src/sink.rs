@@ -1,4 +1,4 @@
-//! The file of one object, plain or compressed.
+//! The file of one object, plain or gzip.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -7,12 +7,12 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// How an object is stored. The names do not tell, as they do not in a real backup.
+/// The compression of an object. Its name does not show it, as in a real backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Storage {
     Plain,
     Gzip,
-    /// In two gzip members, one after the other.
+    /// Two concatenated gzip members.
     TwoGzipMembers,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct ObjectSink {
 enum State {
     Plain(BufWriter<File>),
     Gzip(Box<GzEncoder<BufWriter<File>>>),
-    /// Between two states, and after a failure.
+    /// While the state changes, and after an error.
     Closed,
 }
 
@@ -54,7 +54,7 @@ impl ObjectSink {
         Ok(())
     }
 
-    /// Begins the second gzip member, where there are to be two.
+    /// Called in the middle of the object: begins the second gzip member, if it has two.
     pub(crate) fn half_time(&mut self) -> io::Result<()> {
         if self.storage == Storage::TwoGzipMembers
             && let State::Gzip(encoder) = std::mem::replace(&mut self.state, State::Closed)
@@ -73,7 +73,7 @@ impl ObjectSink {
     }
 }
 
-/// Without a time in its header, so that the same events give the same bytes.
+/// The header's mtime stays 0, so that the same events give the same bytes.
 fn gzip(file: BufWriter<File>) -> Box<GzEncoder<BufWriter<File>>> {
     Box::new(GzEncoder::new(file, Compression::fast()))
 }

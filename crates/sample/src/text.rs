@@ -1,16 +1,16 @@
-//! JSON text, put together by hand so that its spelling is known.
+//! JSON tokens, written by hand so that their spelling is exact.
 
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
-/// The JSON string of a text, spelled the shortest way.
+/// The text as a JSON string with the fewest escapes.
 pub(crate) fn string(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-/// Raw JSON strings that break tools which look at characters instead of the grammar.
+/// JSON strings on which tools fail that match characters instead of following the grammar.
 pub(crate) const TRICKY: [&str; 12] = [
     r#""}{""#,
     r#""a}{b {\"event\":\"}{\"} }""#,
@@ -34,7 +34,7 @@ pub(crate) fn pick<'a>(choices: &[&'a str], rng: &mut ChaCha8Rng) -> &'a str {
     choices.choose(rng).copied().unwrap_or_default()
 }
 
-/// A number with two decimals, as amounts are written.
+/// A number with two decimals, trailing zeros included: a parser that respells it loses them.
 pub(crate) fn amount(rng: &mut ChaCha8Rng) -> String {
     format!(
         "{}.{:02}",

@@ -1,4 +1,4 @@
-//! Damage of the kinds that backups show.
+//! Damage to events, of the kinds that are seen in backups.
 
 use rand::Rng as _;
 use rand_chacha::ChaCha8Rng;
@@ -8,13 +8,13 @@ use serde::Serialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Tear {
-    /// Its tail is missing, in the middle of an object.
+    /// The end of the event is missing, and another event follows.
     CutInMiddle,
-    /// The same, and the cut is within a string.
+    /// The same, with the cut inside of a string.
     CutInString,
-    /// A byte of a string is not UTF-8.
+    /// A string has a byte that is not UTF-8.
     InvalidUtf8,
-    /// Its tail is missing, at the end of the object.
+    /// The end of the event is missing, and the object ends with it.
     TruncatedTail,
 }
 
@@ -26,9 +26,9 @@ impl Tear {
         Self::TruncatedTail,
     ];
 
-    /// What is left of the event.
+    /// The bytes that are left of the event.
     pub(crate) fn tear(self, event: &[u8], rng: &mut ChaCha8Rng) -> Vec<u8> {
-        // The org id is in every event, as a plain string that occurs once.
+        // Every event has the org id exactly once, as a string without escapes: a safe place in a string.
         let in_string = event
             .windows(4)
             .position(|window| window == b"\"TN-")
@@ -49,11 +49,11 @@ impl Tear {
     }
 }
 
-/// A line of the list of torn events.
+/// A line of `torn.jsonl`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct TornEvent {
     pub(crate) key: String,
-    /// Of its first byte in the decoded object.
+    /// Position of its first byte in the decoded object.
     pub(crate) offset: u64,
     pub(crate) length: u64,
     pub(crate) kind: Tear,

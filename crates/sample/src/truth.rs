@@ -1,4 +1,4 @@
-//! The sorted list of all intact events, made in bounded memory.
+//! The sorted list of all intact events, by an external merge sort in bounded memory.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,12 +6,12 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Bytes of lines that are sorted at a time; what is more is merged from files.
+/// Bytes of lines that are sorted in memory. More lines are sorted in runs, which are merged from temporary files.
 const RUN_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Files of sorted lines that are open at a time.
+/// Temporary files that are merged at a time.
 const RUNS_MAX: usize = 128;
 
-/// Collects lines and writes them in the order of their bytes.
+/// Collects lines, and writes them sorted by their bytes.
 pub(crate) struct SortedLines {
     target: PathBuf,
     lines: Vec<Vec<u8>>,
@@ -33,7 +33,7 @@ impl SortedLines {
         }
     }
 
-    /// Adds the event as a line: without its line breaks, which stand between tokens.
+    /// Adds the event as a line, without the line breaks between its tokens.
     pub(crate) fn add(&mut self, event: &[u8]) -> io::Result<()> {
         let line: Vec<u8> = event
             .iter()
@@ -110,7 +110,7 @@ fn merge(runs: &[PathBuf], target: &Path) -> io::Result<()> {
     file.flush()
 }
 
-/// Without its line break, which would sort before the bytes that a longer line has there.
+/// The line without its line break, which must not be compared with the bytes of a longer line.
 fn next_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     if reader.read_until(b'\n', &mut line)? == 0 {

@@ -1,4 +1,4 @@
-//! The sample is what it says it is.
+//! Samples are what their summary and lists say, read with serde_json.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,7 +23,7 @@ fn write(options: &SampleOptions) -> SampleSummary {
     write_sample(options, &mut |_, _| {}).unwrap()
 }
 
-/// The objects by their keys, decoded.
+/// The decoded objects by key.
 fn objects(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![directory.join("main_stream")];
@@ -73,8 +73,7 @@ fn json_lines(path: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// The intact events of every object, read by something that knows nothing of this crate but its list
-/// of torn events.
+/// The intact events of every object by key: whatever serde_json reads outside of the listed torn events.
 fn intact_events(summary: &SampleSummary) -> Vec<(String, Vec<String>)> {
     let torn = json_lines(&summary.torn_list);
     let mut found = Vec::new();
@@ -101,7 +100,7 @@ fn number(value: &Value, name: &str) -> usize {
     usize::try_from(value[name].as_u64().unwrap()).unwrap()
 }
 
-/// By `arrival_epoch`, else by the timestamp.
+/// `arrival_epoch`, else `timestamp`.
 fn arrival_millis(event: &str) -> i64 {
     let event: Value = serde_json::from_str(event).unwrap();
     event["arrival_epoch"].as_i64().unwrap_or_else(|| {
@@ -111,7 +110,7 @@ fn arrival_millis(event: &str) -> i64 {
     })
 }
 
-/// Of the object's hour prefix, and of the object where its name tells.
+/// The time of the hour prefix, and that in the object's name unless it is a foreign one.
 fn hour_and_time(key: &str) -> (DateTime<Utc>, Option<DateTime<Utc>>) {
     let parse = |text: &str| {
         NaiveDateTime::parse_from_str(text, "%Y-%m-%d-%H-%M-%S")
@@ -304,7 +303,7 @@ fn objects_are_named_and_placed_by_their_time() {
 }
 
 #[test]
-fn torn_events_lie_where_the_list_says_with_an_intact_one_behind() {
+fn torn_events_lie_where_the_list_says_with_an_intact_one_after() {
     let folder = tempfile::tempdir().unwrap();
     let summary = write(&SampleOptions {
         hard: true,

@@ -1,5 +1,5 @@
-//! Prints what this processor can find events with, the fastest first.
-#![allow(clippy::print_stdout, reason = "what it is for")]
+//! Prints the instructions that the splitter can use on this processor, fastest first.
+#![allow(clippy::print_stdout, reason = "an example that prints")]
 
 use event_recovery_splitter::Instructions;
 

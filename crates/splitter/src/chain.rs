@@ -1,58 +1,59 @@
-//! Nested candidates for an event that share one reading of the bytes.
+//! Candidates for an event that are nested in each other and share one automaton.
 
 use crate::grammar::is_whitespace;
 use crate::grammar::{Fault, Grammar, Step};
 
-/// One reading of the stream from some opening bracket on, and with it every object that opened
-/// since: each of them is a candidate for an event as long as the reading holds.
+/// One reading of the stream from an opening bracket on. Every object that opened since is a candidate for an event
+/// as long as the reading is valid.
 ///
-/// A byte that breaks the grammar breaks it for all of them at once, because they all contain
-/// the innermost one. That is why one automaton serves any number of candidates.
+/// A byte that is invalid for one candidate is invalid for all, because all of them contain the innermost one. So one
+/// automaton serves any number of candidates, and a byte costs the same however deep they are nested.
 #[derive(Debug)]
 pub(crate) struct Chain {
     grammar: Grammar,
     alive: bool,
     nesting_max: usize,
     depth_max: usize,
-    /// Position of the opening bracket of level `n` at `n % nesting_max`. Older levels are
-    /// overwritten only once they contain more than `nesting_max` levels: they are too deep.
+    /// A ring: the position of the opening bracket of level `n` is at `n % nesting_max`. A level is overwritten only
+    /// once it contains more than `nesting_max` levels, and is too deep to be an event by then.
     starts: Vec<u64>,
     /// Levels below this one contain more than `nesting_max` levels.
     level_min: usize,
-    /// The object that closed last, while nothing but white space has followed it.
+    /// The object that closed last, as long as only white space has followed it.
     just_closed: Option<Candidate>,
 }
 
-/// A complete object.
+/// A complete object, by its positions in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) start: u64,
-    /// Position behind the closing brace.
+    /// Position after the closing brace.
     pub(crate) end: u64,
 }
 
-/// What one byte did to the chain.
+/// The effect of one byte on the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It was content: of a string, a number, or between values.
+    /// Neither opened a bracket nor closed the outermost one.
     Content,
-    /// It opened an object or array.
+    /// Opened an object or array.
     Opened,
-    /// It closed the outermost object or array.
+    /// Closed the outermost object (`true`) or array; the chain stops.
     Complete { object: bool },
-    /// It ended a string or literal that is the chain's only value.
+    /// Ended a string or literal that is the whole value; the chain stops.
     ScalarComplete,
-    /// The number before it is the chain's only value.
+    /// Does not belong to the number before it, which is the whole value; the chain stops.
     ScalarCompleteBefore,
-    /// It broke the reading. An object may have closed right before it.
+    /// Made the reading invalid; the chain stops. `before` closed directly before the byte or its white space.
     Broken {
         fault: Fault,
-        behind: Option<Candidate>,
+        before: Option<Candidate>,
     },
 }
 
 impl Chain {
-    /// `depth_max` bounds the memory of the nesting; a chain that exceeds it breaks.
+    /// Levels beyond `nesting_max` are followed, so that the end of a value that is too deep is found. `depth_max`
+    /// bounds the memory for that, one bit a level; a chain that exceeds it breaks.
     pub(crate) fn new(nesting_max: usize, depth_max: usize) -> Self {
         Self {
             grammar: Grammar::new(),
@@ -81,17 +82,17 @@ impl Chain {
         self.just_closed = None;
     }
 
-    /// Whether the outermost value has been nested too deep.
+    /// Whether the outermost value has had more than `nesting_max` levels.
     pub(crate) fn is_too_deep(&self) -> bool {
         self.level_min > 0
     }
 
-    /// Whether the chain is at the end of a number that is its only value.
+    /// Whether the value so far is a number that only the end of the stream can end.
     pub(crate) fn is_whole_number(&self) -> bool {
         self.alive && self.grammar.is_whole_number()
     }
 
-    /// The object that closed last in a living chain, if only white space came after it.
+    /// The object that closed last, if the chain is alive and only white space has followed.
     pub(crate) fn just_closed(&self) -> Option<Candidate> {
         self.just_closed.filter(|_| self.alive)
     }
@@ -120,9 +121,9 @@ impl Chain {
     }
 
     fn broken(&mut self, fault: Fault) -> Outcome {
-        let behind = self.just_closed.take();
+        let before = self.just_closed.take();
         self.alive = false;
-        Outcome::Broken { fault, behind }
+        Outcome::Broken { fault, before }
     }
 
     fn opened(&mut self, position: u64) -> Outcome {
@@ -154,8 +155,8 @@ impl Chain {
         Outcome::Content
     }
 
-    /// Position of the outermost opening bracket, unless it is nested too deep; meaningful until
-    /// the chain starts again.
+    /// Position of the outermost opening bracket; `None` if the value is too deep. Valid until the chain starts
+    /// again.
     pub(crate) fn outermost_start(&self) -> Option<u64> {
         (self.level_min == 0)
             .then(|| self.starts.first().copied())

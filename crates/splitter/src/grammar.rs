@@ -1,7 +1,7 @@
-//! RFC 8259 and UTF-8 as an automaton that takes one byte at a time.
+//! RFC 8259 and UTF-8 as an automaton over single bytes.
 
-/// Follows one JSON value. A string's content is checked as UTF-8 while it passes; nesting is
-/// held as one bit a level.
+/// Validates one JSON value, with the UTF-8 of its strings in the same pass. Memory is one bit for each level of
+/// nesting.
 #[derive(Debug)]
 pub(crate) struct Grammar {
     state: State,
@@ -10,33 +10,33 @@ pub(crate) struct Grammar {
     nesting: Nesting,
 }
 
-/// What one byte did.
+/// The effect of one byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// It belongs to the value; nothing opened or closed.
+    /// Belongs to the value; neither opens nor closes anything.
     Inside,
-    /// It opened an object or array.
+    /// Opens an object or array.
     Opened,
-    /// It closed an object (`true`) or array; at depth 0 the value is complete.
+    /// Closes an object (`true`) or array; at depth 0 the value is complete.
     Closed { object: bool },
-    /// It ended a string or literal that is the whole value.
+    /// Ends a string or literal that is the whole value.
     ScalarEnded,
-    /// It does not belong to the number before it, which is the whole value.
+    /// Does not belong to the number before it, which is the whole value.
     NumberEndedBefore,
-    /// It can't stand here.
+    /// Is not allowed here.
     Failed(Fault),
 }
 
-/// How a byte broke the grammar.
+/// Why a byte is not allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     Syntax,
     InvalidUtf8,
-    /// Nested beyond what is tracked.
+    /// Opens a level beyond those that are tracked.
     TooDeep,
 }
 
-/// The state names what may come next.
+/// Named for what may come next, or for what the last byte was part of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Value,
@@ -47,9 +47,9 @@ enum State {
     AfterValue,
     Text,
     Escape,
-    /// That many hexadecimal digits of `\uXXXX` are still to come.
+    /// So many hexadecimal digits of `\uXXXX` are due.
     Hex(u8),
-    /// That many continuation bytes are still to come, the next one within the bounds.
+    /// So many continuation bytes are due, the next of them within the bounds.
     Continuation {
         left: u8,
         low: u8,
@@ -76,18 +76,19 @@ impl Grammar {
         }
     }
 
-    /// Starts over, keeping the memory.
+    /// Starts over with the memory allocated so far.
     pub(crate) fn reset(&mut self) {
         self.state = State::Value;
         self.nesting.depth = 0;
     }
 
-    /// How many objects and arrays are open.
+    /// The number of open objects and arrays.
     pub(crate) fn depth(&self) -> usize {
         self.nesting.depth
     }
 
-    /// Whether the value so far is a whole number that only the end of input can end.
+    /// Whether the value is a complete number. Nothing in a number marks its end: only a byte that does not belong
+    /// to it, or the end of the stream, ends it.
     pub(crate) fn is_whole_number(&self) -> bool {
         self.depth() == 0
             && matches!(
@@ -96,14 +97,15 @@ impl Grammar {
             )
     }
 
-    /// How many of the bytes, from the first on, are plain characters of the string that the
-    /// automaton is in; 0 outside of strings. They can be skipped: `step` would change nothing.
+    /// The number of leading bytes that are plain ASCII characters of the current string; 0 outside of strings. They
+    /// can be skipped, because `step` would not change the state.
     pub(crate) fn plain_text_length(&self, bytes: &[u8]) -> usize {
         if self.state != State::Text {
             return 0;
         }
-        // Eight bytes at a time, with the usual borrow trick: a lane's high bit is set when the
-        // lane is a quote, a backslash, a control character or not ASCII.
+        // SWAR, eight bytes at a time: a lane's high bit is set if the lane is a quote, a backslash, a control
+        // character or not ASCII. `x - ONES & !x` finds zero bytes; a borrow from a lower lane may set bits above the
+        // first match, which `trailing_zeros` ignores.
         const ONES: u64 = 0x0101_0101_0101_0101;
         const HIGHS: u64 = 0x8080_8080_8080_8080;
         let mut length = 0;
@@ -131,7 +133,7 @@ impl Grammar {
                 .unwrap_or(rest.len())
     }
 
-    /// Takes one byte. After [`Step::Failed`] or the value's end the automaton must be reset.
+    /// Reads one byte. After [`Step::Failed`] or the end of the value the automaton must be reset.
     pub(crate) fn step(&mut self, byte: u8) -> Step {
         match self.state {
             State::Text => self.text(byte),
@@ -239,7 +241,8 @@ impl Grammar {
             b'\\' => self.go(State::Escape),
             0x20..=0x7f => Step::Inside,
             0x00..=0x1f => Step::Failed(Fault::Syntax),
-            // The well-formed sequences of the Unicode standard, table 3-7.
+            // Well-formed sequences by the Unicode standard, table 3-7. The narrower bounds of the second byte exclude
+            // overlong forms (e0, f0), surrogates (ed) and code points above U+10FFFF (f4).
             0xc2..=0xdf => self.go(continuation(1)),
             0xe0 => self.go(bounded_continuation(2, 0xa0, 0xbf)),
             0xed => self.go(bounded_continuation(2, 0x80, 0x9f)),
@@ -315,7 +318,8 @@ fn bounded_continuation(left: u8, low: u8, high: u8) -> State {
     State::Continuation { left, low, high }
 }
 
-/// A byte that can't stand here: told apart from bytes that stand nowhere in UTF-8.
+/// The fault of a byte that is not allowed here: bytes that begin no UTF-8 sequence are told apart from misplaced
+/// characters.
 fn fail(byte: u8) -> Step {
     match byte {
         0x80..=0xc1 | 0xf5..=0xff => Step::Failed(Fault::InvalidUtf8),
@@ -323,7 +327,7 @@ fn fail(byte: u8) -> Step {
     }
 }
 
-/// The open objects (1) and arrays (0), outermost first, one bit each.
+/// A bit for each open object (1) and array (0), outermost first.
 #[derive(Debug, Default)]
 struct Nesting {
     words: Vec<u64>,
@@ -346,7 +350,7 @@ impl Nesting {
     }
 }
 
-/// The white space of RFC 8259.
+/// White space by RFC 8259, which is less than by ASCII or Unicode.
 pub(crate) fn is_whitespace(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }

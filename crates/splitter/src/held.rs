@@ -1,8 +1,8 @@
-//! A complete object that waits for the byte behind it.
+//! A complete object whose verdict waits for the byte after it.
 
 use crate::item::{Event, Item, Reason, Rejected, RejectedPart, Totals};
 
-/// What stands before a held object.
+/// What precedes a held object.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Surroundings {
     /// The beginning of the stream, or an event.
@@ -10,27 +10,27 @@ pub(crate) enum Surroundings {
     Boundary,
     /// A fragment, with nothing open that could contain the object.
     Fragment,
-    /// A fragment with an object or array that is open, in which the object is a value. The byte
-    /// behind the object breaks it.
+    /// A fragment with an open object or array in which the held object is a value. The byte after the
+    /// held object breaks it.
     Open,
 }
 
-/// What a held object is.
+/// The verdict on a held object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Judgement {
     Event,
     Rejected(Reason),
-    /// One more byte will tell.
+    /// Decided by one more byte.
     Unclear,
 }
 
-/// An object is whole when another one follows, or the end. Anything else may be its own rest: a
-/// damaged byte can close a torn event too early. Then it counts only if it looks like an envelope.
+/// An object is whole if another one or the end of the stream follows. Anything else may be the rest of it: a
+/// damaged byte can close a torn event too early. Then it counts only if the rule takes it for an envelope.
 ///
-/// After a fragment, an envelope may be a value inside of what was torn. Between events there are no
-/// commas and closing brackets, so one behind it says so. If the fragment has broken nowhere but at
-/// the byte behind the envelope, that byte may be all that is wrong with it: surely if no JSON text
-/// holds it, and most likely if the fragment would go on without it.
+/// After a fragment, an envelope may be a value inside of the torn event. A comma or closing bracket after it proves
+/// that, because those never stand between events. If the fragment broke nowhere but at the byte after the envelope,
+/// that byte alone may be damaged: certainly if no JSON text holds it, and most likely if the fragment would be valid
+/// without it.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     offset: u64,
@@ -39,7 +39,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Holds a copy. After a fragment it must be of an envelope.
+    /// Keeps a copy. After a fragment, the caller has already asked the rule about it.
     pub(crate) fn hold(&mut self, offset: u64, bytes: &[u8], surroundings: Surroundings) {
         self.offset = offset;
         self.bytes.clear();
@@ -47,17 +47,18 @@ impl Held {
         self.surroundings = surroundings;
     }
 
-    /// Judges by the first byte behind the object that is no white space.
-    pub(crate) fn judge(&self, behind: Option<u8>, rule: &impl Fn(&[u8]) -> bool) -> Judgement {
-        let Some(byte) = behind.filter(|byte| *byte != b'{') else {
+    /// Judges by the first byte after the object that is not white space; `None` at the end of the stream.
+    pub(crate) fn judge(&self, next: Option<u8>, rule: &impl Fn(&[u8]) -> bool) -> Judgement {
+        let Some(byte) = next.filter(|byte| *byte != b'{') else {
             return Judgement::Event;
         };
         match self.surroundings {
-            Surroundings::Boundary => judge_after_event(&self.bytes, behind, rule),
+            Surroundings::Boundary => judge_after_event(&self.bytes, next, rule),
             _ if is_separator(byte) => Judgement::Rejected(Reason::Nested),
             Surroundings::Fragment => Judgement::Event,
             Surroundings::Open if is_in_no_json(byte) => Judgement::Rejected(Reason::Nested),
-            // The end of another torn event begins with the last byte of a value as often as not.
+            // The rest of another torn event may well begin with the last byte of a value: a digit, the end of
+            // `true` or `null`, a quote. Rejecting the envelope here would lose an intact event.
             Surroundings::Open if matches!(byte, b'0'..=b'9' | b'e' | b'l' | b'"') => {
                 Judgement::Event
             }
@@ -65,7 +66,7 @@ impl Held {
         }
     }
 
-    /// Judges by the byte directly behind the one that [`judge`](Self::judge) found unclear.
+    /// Judges by the byte directly after the one that [`judge`](Self::judge) found unclear.
     pub(crate) fn judge_by_second(second: Option<u8>) -> Judgement {
         match second {
             Some(byte) if is_separator(byte) => Judgement::Rejected(Reason::Nested),
@@ -73,7 +74,7 @@ impl Held {
         }
     }
 
-    /// Hands the object out and forgets it. Returns whether it was an event.
+    /// Passes the object on as judged, and forgets it. Returns whether it was an event.
     pub(crate) fn end<E>(
         &mut self,
         judgement: Judgement,
@@ -86,37 +87,34 @@ impl Held {
     }
 }
 
-/// Whether the byte stands between the values of an object or array, or ends it.
+/// Whether the byte separates the values of an object or array, or closes it.
 fn is_separator(byte: u8) -> bool {
     matches!(byte, b',' | b'}' | b']')
 }
 
-/// Control characters but white space, and bytes that UTF-8 never has.
+/// Control characters, and bytes that occur nowhere in UTF-8. White space, which is never asked about, is among the
+/// control characters.
 fn is_in_no_json(byte: u8) -> bool {
     matches!(byte, 0x00..=0x1f | 0xc0 | 0xc1 | 0xf5..=0xff)
 }
 
-fn judge_after_event(
-    object: &[u8],
-    behind: Option<u8>,
-    rule: &impl Fn(&[u8]) -> bool,
-) -> Judgement {
-    if behind.is_some_and(|byte| byte != b'{') && !rule(object) {
+fn judge_after_event(object: &[u8], next: Option<u8>, rule: &impl Fn(&[u8]) -> bool) -> Judgement {
+    if next.is_some_and(|byte| byte != b'{') && !rule(object) {
         return Judgement::Rejected(Reason::NotAnEnvelope);
     }
     Judgement::Event
 }
 
-/// Hands out an object that comes after an event and need not be held.
+/// Passes on an object after an event whose next byte is known, so that it need not be held.
 pub(crate) fn emit_object<E>(
     offset: u64,
     bytes: &[u8],
-    behind: Option<u8>,
+    next: Option<u8>,
     rule: &impl Fn(&[u8]) -> bool,
     totals: &mut Totals,
     on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
 ) -> Result<bool, E> {
-    let judgement = judge_after_event(bytes, behind, rule);
+    let judgement = judge_after_event(bytes, next, rule);
     emit_judged(offset, bytes, judgement, totals, on_item)
 }
 
@@ -149,7 +147,7 @@ fn emit_judged<E>(
     Ok(true)
 }
 
-/// Hands out bytes of the fragment that began at `fragment_offset`.
+/// Passes on bytes of the fragment that began at `fragment_offset`, in parts.
 pub(crate) fn emit_parts<E>(
     fragment_offset: u64,
     mut offset: u64,

@@ -1,14 +1,14 @@
-//! Finds the next event behind a fragment that is none.
+//! Resynchronisation: finds the next event after a fault.
 //!
-//! Behind a torn event nothing says whether a byte lies inside of a string. But there are only
-//! two readings: whoever disagrees about one quote disagrees about all that follow, and a
-//! backslash ends the reading that is outside of strings. So two [`Chain`]s follow all the
-//! candidates there can be, and every byte is looked at twice, whatever the input.
+//! After a torn event it is unknown whether a byte lies inside or outside of a string. But there are only
+//! two readings. Each quote toggles both, so readings that disagree once disagree about every quote that follows; and
+//! a backslash, which could make a quote count in one of them only, is invalid outside of strings and ends that
+//! reading. So two [`Chain`]s follow all possible candidates, and every byte is read at most twice, whatever the input.
 //!
-//! A candidate counts as an event only where nothing can contain it: when it is the outermost
-//! of its reading, or when the reading breaks right behind it (a torn event had a value to come,
-//! and the next event took its place). And it must look like an envelope. The two readings
-//! can't both find an envelope in the same place: one's `"event_id"` breaks the other.
+//! A candidate counts as an event only if nothing can contain it: it is the outermost value of its reading, or the
+//! reading breaks directly after it (the torn event ended where a value was due, and the next event took its place).
+//! And the caller's rule must take it for an envelope. The two readings cannot both find an envelope in the
+//! same place: the word in `"event_id"` is a key for one of them, and bare letters between strings for the other.
 
 mod fragment;
 
@@ -23,42 +23,42 @@ pub(crate) struct Resync {
     limits: Limits,
     chains: [Chain; 2],
     stage: Stage,
-    /// Whether the next value must look like an envelope.
+    /// Whether the next value must be an envelope, because a fragment precedes it.
     rule_applies: bool,
-    /// The bytes from `window_start` on that may still be needed.
+    /// The bytes that may still be part of an event, from position `window_start` on.
     window: Vec<u8>,
     window_start: u64,
-    /// Where the next byte to look at is, as an index into `window`.
+    /// Index in `window` of the next byte to read.
     next: usize,
     held: Held,
     pub(crate) byte_visits: u64,
 }
 
-/// Where the stream stands, as far as it is known.
+/// Where in the stream's structure the next byte lies, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// Between values.
     Between,
-    /// Inside of the value that began at `start`, followed by `chains[0]`. With a flaw it can't
-    /// be an event any more, but its end is still to be found.
+    /// Inside of the value that began at `start`, which `chains[0]` follows. A value with a flaw is too large or too
+    /// deep to be an event, but still valid, so that its end will be found.
     InValue { start: u64, flaw: Option<Reason> },
-    /// Behind the complete object in `held`: the next byte shows whether it was whole, or, if it
-    /// came after a fragment, whether it is nested in what was torn.
+    /// After the complete object in `held`. The next byte decides whether it was whole and, after a fragment, whether
+    /// it is nested in the torn event.
     Held,
-    /// The byte behind the held object, at `behind`, does not show it; the one after it does.
-    Doubt { behind: u64 },
-    /// Behind the point where a value broke.
+    /// The byte after the held object, at `next`, did not decide; the one after that does.
+    Doubt { next: u64 },
+    /// After the byte at which a value broke.
     Lost { start: u64, reason: Reason },
 }
 
-/// What is to be done about one byte.
+/// The consequence of one byte.
 enum Verdict {
     Nothing,
-    /// An object behind a broken value, to be checked.
+    /// An object after a broken value is complete; the rule decides about it.
     Check(Candidate, Surroundings),
     /// The value that the stream is in is a complete object within the limits.
     Whole(Candidate),
-    /// The value from `start` on is complete and no event.
+    /// The value from `start` on is complete and not an event.
     Reject {
         start: u64,
         reason: Reason,
@@ -81,7 +81,7 @@ impl Resync {
         }
     }
 
-    /// Starts between values at `position`.
+    /// Starts between values at `position`. `rule_applies` says that a fragment precedes it.
     pub(crate) fn start(&mut self, position: u64, rule_applies: bool) {
         self.stage = Stage::Between;
         self.rule_applies = rule_applies;
@@ -90,13 +90,13 @@ impl Resync {
         self.next = 0;
     }
 
-    /// Whether all bytes so far are accounted for and the last thing was an event.
+    /// Whether every byte so far has come out and the last item was an event: the scanner can take over again.
     pub(crate) fn is_in_step(&self) -> bool {
         self.stage == Stage::Between && !self.rule_applies && self.next == self.window.len()
     }
 
-    /// Takes bytes until all are looked at or, behind an event, the stream is in step again.
-    /// Returns how many it took; `until_in_step` is ignored for the first `must_take` bytes.
+    /// Reads until the bytes end or the stream is in step again, and returns how many bytes it read: at least
+    /// `must_take`, which the splitter has consumed already and does not offer to anyone else.
     pub(crate) fn push<E>(
         &mut self,
         bytes: &[u8],
@@ -112,7 +112,7 @@ impl Resync {
             let window_before = self.window.len();
             self.window.extend_from_slice(step);
             let stop_at = window_before + must_take.saturating_sub(taken);
-            if self.look_at_window(stop_at, rule, totals, on_item)? {
+            if self.read_window(stop_at, rule, totals, on_item)? {
                 let seen = taken + self.next - window_before;
                 self.window.clear();
                 self.next = 0;
@@ -133,7 +133,7 @@ impl Resync {
     ) -> Result<(), E> {
         if let Stage::Doubt { .. } = self.stage {
             self.end_doubt(None, totals, on_item)?;
-            self.look_at_window(usize::MAX, rule, totals, on_item)?;
+            self.read_window(usize::MAX, rule, totals, on_item)?;
         }
         if let Stage::InValue { .. } = self.stage {
             let whole_number = self.chains[0].is_whole_number();
@@ -173,10 +173,9 @@ impl Resync {
         self.window_start + self.next as u64
     }
 
-    /// Looks at the rest of the window; stops where the stream is in step again, from the index
-    /// `stop_at` on. Says whether it stopped. The only caller of [`Self::look_at_next`], so that it
-    /// is compiled into this loop.
-    fn look_at_window<E>(
+    /// Reads the rest of the window, and stops once the stream is in step at or after the index `stop_at`. Returns
+    /// whether it stopped. The only caller of [`Self::read_next`], which is therefore inlined into this loop.
+    fn read_window<E>(
         &mut self,
         stop_at: usize,
         rule: &impl Fn(&[u8]) -> bool,
@@ -184,7 +183,7 @@ impl Resync {
         on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<bool, E> {
         while self.next < self.window.len() {
-            self.look_at_next(rule, totals, on_item)?;
+            self.read_next(rule, totals, on_item)?;
             let in_step = self.stage == Stage::Between && !self.rule_applies;
             if in_step && self.next >= stop_at {
                 return Ok(true);
@@ -193,8 +192,8 @@ impl Resync {
         Ok(false)
     }
 
-    /// Looks at the byte at `next` and moves behind it, or stays if it must be looked at again.
-    fn look_at_next<E>(
+    /// Reads the byte at `next` and advances, or stays if the byte must be read again in another stage.
+    fn read_next<E>(
         &mut self,
         rule: &impl Fn(&[u8]) -> bool,
         totals: &mut Totals,
@@ -249,7 +248,7 @@ impl Resync {
         Ok(())
     }
 
-    /// Lets both readings take the byte and starts a new one where none has it as a bracket.
+    /// Steps both readings, and starts another at a bracket that is a bracket in neither.
     fn step_chains(&mut self, byte: u8, position: u64) -> Verdict {
         let mut bracket_taken = false;
         let mut verdict = Verdict::Nothing;
@@ -264,7 +263,7 @@ impl Resync {
                 Stage::InValue { start, flaw } if index == 0 => {
                     verdict = self.follow_value(start, flaw, outcome, position);
                 }
-                // The other reading is wrong as long as the value holds.
+                // As long as the value is valid, the other reading is the wrong one.
                 Stage::InValue { .. } | Stage::Between | Stage::Held | Stage::Doubt { .. } => {}
                 Stage::Lost { .. } => {
                     if let Some(check) = self.candidate_of(index, outcome, position) {
@@ -283,7 +282,7 @@ impl Resync {
         verdict
     }
 
-    /// What the outcome of `chains[0]` means for the value that the stream is in.
+    /// The consequence of an outcome of `chains[0]` for the value that it follows.
     fn follow_value(
         &mut self,
         start: u64,
@@ -314,20 +313,20 @@ impl Resync {
                 self.lose(Reason::NotAnObject);
                 Verdict::Nothing
             }
-            Outcome::Broken { fault, behind } => {
+            Outcome::Broken { fault, before } => {
                 self.lose(match fault {
                     Fault::Syntax => Reason::Syntax,
                     Fault::InvalidUtf8 => Reason::InvalidUtf8,
                     Fault::TooDeep => Reason::TooDeep,
                 });
-                behind.map_or(Verdict::Nothing, |candidate| {
+                before.map_or(Verdict::Nothing, |candidate| {
                     Verdict::Check(candidate, Surroundings::Open)
                 })
             }
         }
     }
 
-    /// The object that the outcome offers as an event, behind a broken value.
+    /// After a broken value: the object that the outcome completes.
     fn candidate_of(&self, index: usize, outcome: Outcome, position: u64) -> Option<Verdict> {
         match outcome {
             Outcome::Complete { object: true } => {
@@ -336,12 +335,12 @@ impl Resync {
                 let surroundings = Surroundings::Fragment;
                 Some(Verdict::Check(Candidate { start, end }, surroundings))
             }
-            Outcome::Broken { behind, .. } => Some(Verdict::Check(behind?, Surroundings::Open)),
+            Outcome::Broken { before, .. } => Some(Verdict::Check(before?, Surroundings::Open)),
             _ => None,
         }
     }
 
-    /// The value that the stream is in is no event, and where it ends is unknown.
+    /// The current value is not an event, and its end is unknown from here on.
     fn lose(&mut self, reason: Reason) {
         if let Stage::InValue { start, flaw } = self.stage {
             self.stage = Stage::Lost {
@@ -351,8 +350,8 @@ impl Resync {
         }
     }
 
-    /// `seen_end` is the end of what has been looked at: the limit also bounds how far back from
-    /// there a candidate may begin, because nothing older is kept.
+    /// Whether the rule takes the candidate for an envelope. `seen_end` is the end of the bytes read: the limit
+    /// bounds also how far before it a candidate may begin, because no older byte is kept.
     fn is_event(
         &mut self,
         candidate: Candidate,
@@ -366,13 +365,13 @@ impl Resync {
         rule(&self.window[self.index_of(candidate.start)..self.index_of(candidate.end)])
     }
 
-    /// The position as an index; only for positions that `release` has kept.
+    /// The index in `window` of a position that `release` has kept.
     fn index_of(&self, position: u64) -> usize {
         debug_assert!(position >= self.window_start && position <= self.end());
         usize::try_from(position.saturating_sub(self.window_start)).unwrap_or(usize::MAX)
     }
 
-    /// Goes on between values at `position`, which is known to be a boundary.
+    /// Resumes between values at `position`, which is known to be a boundary.
     fn restart_at(&mut self, position: u64, rule_applies: bool) {
         self.next = self.index_of(position);
         self.stage = Stage::Between;
@@ -382,7 +381,7 @@ impl Resync {
         }
     }
 
-    /// Holds an envelope that comes after a fragment, and hands that fragment out.
+    /// Holds an envelope after a fragment, and passes the fragment on.
     fn hold_after_fragment<E>(
         &mut self,
         candidate: Candidate,
@@ -406,18 +405,18 @@ impl Resync {
         self.stage = Stage::Held;
     }
 
-    /// Decides on the held object by the first byte behind it that is no white space.
+    /// Decides on the held object by the first byte after it that is not white space.
     fn decide_held<E>(
         &mut self,
-        behind: Option<u8>,
+        next: Option<u8>,
         rule: &impl Fn(&[u8]) -> bool,
         totals: &mut Totals,
         on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let judgement = self.held.judge(behind, rule);
+        let judgement = self.held.judge(next, rule);
         if judgement == Judgement::Unclear {
             self.stage = Stage::Doubt {
-                behind: self.position(),
+                next: self.position(),
             };
             self.next += 1;
             return Ok(());
@@ -425,15 +424,15 @@ impl Resync {
         self.end_held(judgement, totals, on_item)
     }
 
-    /// Decides on the held object by the second byte behind it, and goes back to the first.
+    /// Decides on the held object by the second byte after it, and goes back to the first.
     fn end_doubt<E>(
         &mut self,
         second: Option<u8>,
         totals: &mut Totals,
         on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        if let Stage::Doubt { behind } = self.stage {
-            self.next = self.index_of(behind);
+        if let Stage::Doubt { next } = self.stage {
+            self.next = self.index_of(next);
         }
         self.end_held(Held::judge_by_second(second), totals, on_item)
     }

@@ -1,23 +1,23 @@
-//! Numbers and literals that lie in memory: those of a block at once, and one by one.
+//! Validation of numbers and literals: the plain numbers of a block at once, others one by one.
 
 use crate::block::Block;
 
-/// What the numbers of a block depend on in the block before: one bit each.
+/// What the numbers of a block depend on in the block before it: one bit each.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct NumberCarry {
     ends_with_digit: u64,
     ends_with_point: u64,
-    /// The last byte is a zero that begins a number.
+    /// The last byte is the leading zero of a number, which no digit may follow.
     ends_with_first_zero: u64,
-    /// The next block's first byte is behind a point and nothing but digits.
-    behind_point: u64,
+    /// The next block's first byte follows a decimal point and digits, so that no second point is allowed.
+    after_point: u64,
 }
 
-/// What the digits and points of a block say.
+/// The result for the digits and decimal points of a block.
 pub(crate) struct Numbers {
-    /// What is neither a digit, nor a point between digits, nor in its place: to be looked at.
+    /// Bytes of scalars other than the digits and the decimal point of a plain number, and those of misplaced ones.
     pub(crate) unclear: u64,
-    /// The first byte, if it is wrong behind the block before.
+    /// Set for the first byte if it may not follow the end of the block before.
     pub(crate) is_broken: u64,
 }
 
@@ -30,12 +30,12 @@ impl NumberCarry {
         let leading_zeros = first_zeros & digits >> 1;
         let between_digits =
             points & (digits << 1 | self.ends_with_digit) & (digits >> 1 | 1 << 63);
-        // Adding to the first digit behind a point carries to the end of the digits.
-        let behind_points = between_digits << 1 | self.behind_point;
-        let (carried, overflow) = behind_points.overflowing_add(digits);
+        // Adding the bit of the first digit after a point to the run of digits carries to the byte after the run.
+        let after_points = between_digits << 1 | self.after_point;
+        let (carried, overflow) = after_points.overflowing_add(digits);
         let second_points = carried & between_digits;
         let is_broken = (self.ends_with_first_zero & digits | self.ends_with_point & !digits) & 1;
-        self.behind_point = between_digits >> 63 | u64::from(overflow);
+        self.after_point = between_digits >> 63 | u64::from(overflow);
         self.ends_with_digit = digits >> 63;
         self.ends_with_point = points >> 63;
         self.ends_with_first_zero = first_zeros >> 63;
@@ -47,8 +47,8 @@ impl NumberCarry {
     }
 }
 
-/// The end of the number or literal that begins at `start`, if it is one by RFC 8259 and the next
-/// byte does not go on with it.
+/// The end of the number or literal that begins at `start`. `None` if RFC 8259 does not allow it, or if the byte
+/// after it is missing or neither white space, a comma nor a closing bracket.
 pub(crate) fn scalar_end(bytes: &[u8], start: usize) -> Option<usize> {
     let rest = bytes.get(start..)?;
     let length = match rest.first()? {
@@ -85,7 +85,7 @@ fn number_length(rest: &[u8]) -> Option<usize> {
     Some(length)
 }
 
-/// How many digits there are, if there is one at all.
+/// The number of leading digits; `None` without any.
 fn digits(rest: &[u8]) -> Option<usize> {
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     (digits > 0).then_some(digits)

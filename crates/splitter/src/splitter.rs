@@ -1,4 +1,4 @@
-//! The splitter: the plain road through intact events, and the way back to it.
+//! The public face: scans through intact events, and hands over to `resync` after a fault.
 
 use crate::grammar::{Grammar, Step, is_whitespace};
 use crate::held::{Held, Surroundings, emit_object};
@@ -10,16 +10,46 @@ use crate::simd::Instructions;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Finds the events in a stream of bytes that comes in chunks of any size.
+/// Finds the events in a stream of bytes that is pushed in chunks of any size.
 ///
-/// Push the chunks, then [`finish`](Self::finish). Items come in the order of the stream, each as
-/// soon as it is certain. The items do not depend on how the stream is cut into chunks.
+/// [`push`](Self::push) every chunk, then [`finish`](Self::finish). Both pass [`Item`]s to a callback, in the order of
+/// the stream and each as soon as it is certain, which may be with a later chunk. The items do not depend on how the
+/// stream is cut into chunks.
+///
+/// ```
+/// use std::io::{Read, Write};
+///
+/// use event_recovery_splitter::{Item, Limits, Splitter};
+///
+/// /// Writes the events of `source` one a line.
+/// fn to_lines(mut source: impl Read, mut lines: impl Write) -> std::io::Result<u64> {
+///     let mut on_item = |item: Item<'_>| match item {
+///         Item::Event(event) => lines.write_all(event.bytes).and_then(|()| lines.write_all(b"\n")),
+///         Item::RejectedPart(_) | Item::Rejected(_) => Ok(()),
+///     };
+///     let mut splitter = Splitter::new(Limits::default(), |_: &[u8]| true);
+///     let mut chunk = vec![0; 256 * 1024];
+///     loop {
+///         match source.read(&mut chunk)? {
+///             0 => break,
+///             length => splitter.push(&chunk[..length], &mut on_item)?,
+///         }
+///     }
+///     Ok(splitter.finish(&mut on_item)?.rejected_bytes)
+/// }
+///
+/// let mut lines = Vec::new();
+/// let rejected_bytes = to_lines(&br#"{"note":"}{"}{"n":1} {"n":2}"#[..], &mut lines)?;
+/// assert_eq!(lines, b"{\"note\":\"}{\"}\n{\"n\":1}\n{\"n\":2}\n");
+/// assert_eq!(rejected_bytes, 0);
+/// # Ok::<_, std::io::Error>(())
+/// ```
 ///
 /// # Memory
 ///
-/// An event that lies in one chunk is handed out without a copy. The splitter keeps the beginning
-/// of an event that goes on in the next chunk, at most [`Limits::event_bytes_max`]; behind a torn
-/// event it keeps about twice as much, to be able to go back to where the next event may have begun.
+/// An event that lies within one chunk is passed on without a copy. The splitter keeps the beginning of an event that
+/// continues in the next chunk, at most [`Limits::event_bytes_max`]. After a torn event it keeps about twice as much:
+/// any byte of that window may turn out to be the beginning of the next event.
 ///
 /// # Time
 ///
@@ -31,12 +61,12 @@ pub struct Splitter<R> {
     resync: Resync,
     scanner: Scanner,
     instructions: Instructions,
-    /// Position up to which the scanner has looked already, in vain at the end.
+    /// Position up to which the scanner has read; it found no further event before it.
     scanned_to: u64,
     mode: Mode,
     /// Position of the next byte to be pushed.
     position: u64,
-    /// What earlier chunks hold of the current value, or of the byte order mark.
+    /// The beginning of the current value, or of the byte order mark, from earlier chunks.
     carry: Vec<u8>,
     held: Held,
     totals: Totals,
@@ -45,30 +75,63 @@ pub struct Splitter<R> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    /// At the first bytes, where a byte order mark may stand.
+    /// At the first bytes, where a byte order mark is allowed.
     Begin,
     /// Between values.
     Between,
-    /// Inside of a value, so far without a fault; `carry` and the chunk hold it.
+    /// Inside of a value that has no fault so far; `carry` and the chunk hold it.
     InValue,
-    /// Behind the complete object in `held`.
+    /// After the complete object in `held`.
     Held,
-    /// Behind a fault.
+    /// After a fault; `resync` has the bytes.
     Resync,
 }
 
 impl<R: Fn(&[u8]) -> bool> Splitter<R> {
     /// A splitter at the beginning of a stream.
     ///
-    /// `is_envelope` decides whether an object counts as an event when it comes after a rejected
-    /// fragment, where it may be a piece of something torn. It is called with one complete JSON
-    /// object within the limits, and must demand a top-level key that is a word, such as
-    /// `event_id`: that is what keeps a piece of a string from being taken for an object.
+    /// `is_envelope` decides whether an object next to a rejected fragment, which may be a piece of a torn event,
+    /// counts as an event. It is called with one complete JSON object within the limits. It must require a top-level
+    /// key that is a word, such as `event_id`: after damage a byte may lie inside or outside of a string, and such a
+    /// key is valid in at most one of these two readings.
+    ///
+    /// ```
+    /// use event_recovery_splitter::{Item, Limits, Splitter};
+    ///
+    /// let has_id = |object: &[u8]| object.starts_with(br#"{"event_id":"#);
+    /// let mut events = Vec::new();
+    /// let mut splitter = Splitter::new(Limits::default(), has_id);
+    /// // The first event lost its beginning, so `{"n":1}` is not an event but a piece of it.
+    /// let mut on_item = |item: Item<'_>| {
+    ///     if let Item::Event(event) = item {
+    ///         events.push(event.bytes.to_vec());
+    ///     }
+    ///     Ok::<_, std::convert::Infallible>(())
+    /// };
+    /// splitter.push(br#"1","data":[{"n":1}]}{"event_id":"2"}"#, &mut on_item)?;
+    /// splitter.finish(&mut on_item)?;
+    ///
+    /// assert_eq!(events, [br#"{"event_id":"2"}"#]);
+    /// # Ok::<_, std::convert::Infallible>(())
+    /// ```
     pub fn new(limits: Limits, is_envelope: R) -> Self {
         Self::with_instructions(limits, is_envelope, Instructions::preferred())
     }
 
-    /// As [`new`](Self::new), with the given instructions. They make no difference but of speed.
+    /// As [`new`](Self::new), with chosen instructions instead of [`Instructions::preferred`]. They change the speed
+    /// and never the items.
+    ///
+    /// ```
+    /// use event_recovery_splitter::{Instructions, Limits, Splitter};
+    ///
+    /// for instructions in Instructions::available() {
+    ///     let mut splitter = Splitter::with_instructions(Limits::default(), |_: &[u8]| true, instructions);
+    ///     splitter.push(br#"{"n":1}{"n":"\ud83d"}{"n":01}"#, |_| Ok::<_, ()>(()))?;
+    ///     let totals = splitter.finish(|_| Ok::<_, ()>(()))?;
+    ///     assert_eq!((totals.events, totals.rejected_bytes), (2, 8), "{instructions}");
+    /// }
+    /// # Ok::<_, ()>(())
+    /// ```
     pub fn with_instructions(limits: Limits, is_envelope: R, instructions: Instructions) -> Self {
         // No object is shorter than its two braces.
         let limits = Limits {
@@ -92,11 +155,33 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
         }
     }
 
-    /// Takes the next bytes of the stream and hands out what has become certain.
+    /// Reads the next bytes of the stream and passes on the items that they complete.
+    ///
+    /// An event is passed on once the first byte after it is known, because an object before damage may be a torn event
+    /// that closes too early.
+    ///
+    /// ```
+    /// use event_recovery_splitter::{Limits, Splitter};
+    ///
+    /// let mut splitter = Splitter::new(Limits::default(), |_: &[u8]| true);
+    /// splitter.push(br#"{"n":1"#, |_| Ok::<_, ()>(()))?;
+    /// splitter.push(b"}", |_| Ok::<_, ()>(()))?;
+    /// assert_eq!(splitter.totals().events, 0);
+    /// splitter.push(b"{", |_| Ok::<_, ()>(()))?;
+    /// assert_eq!(splitter.totals().events, 1);
+    /// # Ok::<_, ()>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// The first error of `on_item`. The splitter is of no use after it: the item is lost.
+    /// The first error of `on_item`, unchanged. The item is lost then, and the splitter must not be used again.
+    ///
+    /// ```
+    /// use event_recovery_splitter::{Limits, Splitter};
+    ///
+    /// let mut splitter = Splitter::new(Limits::default(), |_: &[u8]| true);
+    /// assert_eq!(splitter.push(b"{}{}", |_| Err("disk full")), Err("disk full"));
+    /// ```
     pub fn push<E>(
         &mut self,
         chunk: &[u8],
@@ -112,7 +197,7 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
                 Mode::Between if self.may_scan(rest) => self.whole_events(rest, &mut on_item)?,
                 Mode::Between => self.begin_value(),
                 Mode::InValue => self.in_value(rest, &mut on_item)?,
-                Mode::Held => self.behind_held(rest, &mut on_item)?,
+                Mode::Held => self.after_held(rest, &mut on_item)?,
                 Mode::Resync => self.follow_resync(rest, 0, &mut on_item)?,
             };
             index += taken;
@@ -121,11 +206,27 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
         Ok(())
     }
 
-    /// Ends the stream: what is open is rejected.
+    /// Ends the stream and returns the final counts. An incomplete value is rejected as
+    /// [`Reason::Truncated`](crate::Reason::Truncated), or with the fault that it had before.
+    ///
+    /// ```
+    /// use event_recovery_splitter::{Item, Limits, Reason, Splitter};
+    ///
+    /// let mut splitter = Splitter::new(Limits::default(), |_: &[u8]| true);
+    /// splitter.push(br#"{"n":1}{"n":"#, |_| Ok::<_, ()>(()))?;
+    /// let mut last = None;
+    /// let totals = splitter.finish(|item| {
+    ///     last = if let Item::Rejected(fragment) = item { Some(fragment) } else { None };
+    ///     Ok::<_, ()>(())
+    /// })?;
+    /// assert_eq!(last.map(|fragment| (fragment.offset, fragment.reason)), Some((7, Reason::Truncated)));
+    /// assert_eq!((totals.bytes, totals.event_bytes, totals.rejected_bytes), (12, 7, 5));
+    /// # Ok::<_, ()>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// The first error of `on_item`.
+    /// The first error of `on_item`, unchanged.
     pub fn finish<E>(
         mut self,
         mut on_item: impl FnMut(Item<'_>) -> Result<(), E>,
@@ -144,14 +245,26 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
         Ok(self.totals)
     }
 
-    /// What has been accounted for so far. Bytes of an open value are in none of its parts yet.
+    /// The counts so far. Bytes of a value that is not complete are in `bytes` alone.
     pub fn totals(&self) -> Totals {
         self.totals
     }
 
-    /// How often a byte was looked at, all in all: at most a small constant times the bytes
-    /// pushed, whatever they are. Once on the plain road, twice more behind a fault, once for the
-    /// copy of an event that spans chunks or is looked at by the rule.
+    /// How many byte reads splitting took so far: a measure of time that does not depend on the machine.
+    ///
+    /// At most a small constant times the bytes pushed, whatever they are: one read in intact events, two more after a
+    /// fault, and one for the copy of an event that spans chunks or for the call of the rule.
+    ///
+    /// ```
+    /// use event_recovery_splitter::{Limits, Splitter};
+    ///
+    /// // Every brace may be the beginning of an event, and none is.
+    /// let hostile = br#"{"a":"#.repeat(100_000);
+    /// let mut splitter = Splitter::new(Limits::default(), |_: &[u8]| true);
+    /// splitter.push(&hostile, |_| Ok::<_, ()>(()))?;
+    /// assert!(splitter.byte_visits() <= 6 * hostile.len() as u64);
+    /// # Ok::<_, ()>(())
+    /// ```
     pub fn byte_visits(&self) -> u64 {
         self.byte_visits + self.resync.byte_visits
     }
@@ -182,21 +295,21 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
         Ok(matching)
     }
 
-    /// Begins to follow a value with the automaton; takes nothing yet.
+    /// Begins to follow a value with the automaton, and consumes nothing yet.
     fn begin_value(&mut self) -> usize {
         self.grammar.reset();
         self.mode = Mode::InValue;
         0
     }
 
-    /// Whether the scanner may find whole events here. Where it has looked before, it has stopped
-    /// for a reason, and looking again behind every event would cost more than the events.
+    /// Whether the scanner may find whole events here. Where it has read before, it stopped at something that only
+    /// the automaton decides; to scan the same bytes again after each event would make the time quadratic.
     fn may_scan(&self, rest: &[u8]) -> bool {
         rest[0] == b'{' && self.position >= self.scanned_to
     }
 
-    /// Takes the events that lie whole in the chunk, as far as the scanner can vouch for them and
-    /// another event follows.
+    /// Passes on the events that lie whole in the chunk, as long as the scanner finds them valid and another
+    /// event follows. Falls back to the automaton if there are none.
     fn whole_events<E>(
         &mut self,
         rest: &[u8],
@@ -232,7 +345,7 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
         Ok(taken)
     }
 
-    /// Follows the value through the rest of the chunk, which begins with it or goes on with it.
+    /// Follows the value through the rest of the chunk, which begins or continues it.
     fn in_value<E>(
         &mut self,
         rest: &[u8],
@@ -249,11 +362,11 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
         Ok(length)
     }
 
-    /// Hands the object out, or holds it if the chunk does not show what follows.
+    /// Passes the object on, or holds it if the chunk does not show what follows.
     fn end_object<E>(
         &mut self,
         last_bytes: &[u8],
-        behind: &[u8],
+        after: &[u8],
         on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let offset = self.position - self.carry.len() as u64;
@@ -263,36 +376,35 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
             self.carry.extend_from_slice(last_bytes);
             &self.carry
         };
-        let behind = behind.iter().find(|byte| !is_whitespace(**byte)).copied();
-        if behind.is_none() {
+        let next = after.iter().find(|byte| !is_whitespace(**byte)).copied();
+        if next.is_none() {
             self.held.hold(offset, bytes, Surroundings::Boundary);
             self.mode = Mode::Held;
         } else {
-            let is_event =
-                emit_object(offset, bytes, behind, &self.rule, &mut self.totals, on_item)?;
-            self.go_on_at(offset + bytes.len() as u64, is_event);
+            let is_event = emit_object(offset, bytes, next, &self.rule, &mut self.totals, on_item)?;
+            self.resume_at(offset + bytes.len() as u64, is_event);
         }
         self.carry.clear();
         Ok(())
     }
 
-    fn behind_held<E>(
+    fn after_held<E>(
         &mut self,
         rest: &[u8],
         on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<usize, E> {
         let whitespace = self.count_whitespace(rest);
-        if let Some(&behind) = rest.get(whitespace) {
-            let judgement = self.held.judge(Some(behind), &self.rule);
+        if let Some(&next) = rest.get(whitespace) {
+            let judgement = self.held.judge(Some(next), &self.rule);
             let is_event = self.held.end(judgement, &mut self.totals, on_item)?;
-            self.go_on_at(self.position + whitespace as u64, is_event);
+            self.resume_at(self.position + whitespace as u64, is_event);
         }
         Ok(whitespace)
     }
 
-    /// Goes on between values, on the plain road only behind an event.
-    fn go_on_at(&mut self, position: u64, behind_event: bool) {
-        if behind_event {
+    /// Resumes between values: with the scanner after an event, with `resync` after a rejected object.
+    fn resume_at(&mut self, position: u64, after_event: bool) {
+        if after_event {
             self.mode = Mode::Between;
         } else {
             self.resync.start(position, true);
@@ -307,7 +419,7 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
         whitespace
     }
 
-    /// Goes over the value so far again, this time with both readings.
+    /// Reads the value again from its beginning, now in both readings: inside and outside of a string.
     fn start_resync<E>(
         &mut self,
         last_bytes: &[u8],
@@ -342,15 +454,15 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
 }
 
 enum ValueEnd {
-    /// The bytes followed end with the closing brace of an object.
+    /// The last byte followed is the closing brace of an object.
     Object,
-    /// The bytes followed end with what shows that the value is no event.
+    /// The last byte followed shows that the value is not an event.
     NoEvent,
-    /// All bytes belong to the value.
+    /// All bytes belong to the value, which may continue.
     Unknown,
 }
 
-/// Follows a value; returns how many bytes that took, and how it ended.
+/// Follows a value; returns how many bytes it read, and how the value ended.
 fn follow(grammar: &mut Grammar, bytes: &[u8], nesting_max: usize) -> (usize, ValueEnd) {
     let mut index = 0;
     while index < bytes.len() {

@@ -1,34 +1,34 @@
-//! A block's bytes told apart by what they are outside of strings.
+//! The tokens of a block: its classes of bytes with the content of strings masked out.
 
 use crate::block::{BLOCK_BYTES, Kernel};
 use crate::scalar::NumberCarry;
 
-/// A block's tokens, one bit a byte. All but the masks about strings leave out what is in them.
+/// Masks of a block, one bit for each byte. The content of strings is in none but those that say so.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tokens {
     pub(crate) opening: u64,
     pub(crate) opening_braces: u64,
     pub(crate) closing: u64,
-    /// Where a bracket stands, whether it is one of an object; elsewhere without a meaning.
+    /// At brackets, set for `{` and `}`; arbitrary elsewhere.
     pub(crate) of_object: u64,
     pub(crate) colons: u64,
     pub(crate) commas: u64,
     pub(crate) opening_quotes: u64,
     pub(crate) closing_quotes: u64,
     pub(crate) whitespace: u64,
-    /// Every byte of every number and literal, and whatever has no place in JSON.
+    /// Every byte of numbers and literals, and every other byte outside of strings that is not JSON.
     pub(crate) scalars: u64,
-    /// The first byte of each.
+    /// The first byte of each run of `scalars`.
     pub(crate) scalar_starts: u64,
-    /// Those of its bytes that are no plain number: to be looked at.
+    /// Bytes of `scalars` that do not belong to a plain number, and must be validated one by one.
     pub(crate) unclear_scalars: u64,
     /// From each opening quote to the byte before the closing one.
     pub(crate) in_string: u64,
-    /// Bytes of strings that can't stand there, and a first byte that can't go on with a number.
+    /// Bytes that are not allowed in strings, and a first byte that may not continue the number of the block before.
     pub(crate) broken: u64,
-    /// The `u` of every `\u`.
+    /// The `u` of every `\u`, whose four digits must be validated.
     pub(crate) unicode_escapes: u64,
-    /// Bytes that the masks do not show to be UTF-8.
+    /// Bytes that the masks do not prove to be UTF-8.
     pub(crate) unclear_text: u64,
 }
 
@@ -39,16 +39,16 @@ impl Tokens {
     }
 }
 
-/// What the tokens of a block depend on in the block before.
+/// What the tokens of a block depend on in the block before it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct TokenCarry {
-    /// All ones if the block ended in a string.
+    /// All ones if the block ended inside of a string, else zero.
     in_string: u64,
     /// One bit: whether the next block's first byte is escaped.
     escaped: u64,
-    /// One bit: whether the block ended within a character.
+    /// One bit: whether the block ended with the lead byte of a two-byte sequence.
     in_character: u64,
-    /// One bit: whether the block ended with a scalar.
+    /// One bit: whether the block ended with a byte of a scalar.
     in_scalar: u64,
     numbers: NumberCarry,
 }
@@ -59,7 +59,10 @@ impl TokenCarry {
         let block = K::classify(bytes);
         let escaped = escaped(block.backslashes, &mut self.escaped);
         let quotes = block.quotes & !escaped;
-        let in_string = K::parity(quotes) ^ self.in_string;
+        // The prefix XOR is 1 from each opening quote to the byte before its closing one. If the block begins inside
+        // of a string, every bit is the other way round.
+        let in_string = K::prefix_xor(quotes) ^ self.in_string;
+        // The last byte's bit, spread over all 64.
         self.in_string = 0_u64.wrapping_sub(in_string >> 63);
         let outside = !in_string;
 
@@ -97,33 +100,35 @@ impl TokenCarry {
         }
     }
 
-    /// Text of the languages that an event is likely to be in has no characters above two bytes,
-    /// and those are checked in the masks. Others are left to a check of the whole event. Without a
-    /// branch for blocks that are all ASCII: which those are can't be foretold.
+    /// Validates UTF-8 sequences of two bytes by masks: the text of European languages has few longer ones. An event
+    /// with longer sequences is validated as a whole by simdutf8. There is no branch for blocks that are all ASCII,
+    /// because it would be unpredictable.
     #[inline(always)]
     fn unclear_text<K: Kernel>(&mut self, bytes: &[u8; BLOCK_BYTES], not_ascii: u64) -> u64 {
         let expected = std::mem::take(&mut self.in_character);
-        let (going_on, beginning) = K::two_byte_text(bytes);
-        self.in_character = beginning >> 63;
-        let misplaced = (beginning << 1 | expected) ^ going_on;
-        not_ascii & !(going_on | beginning) | misplaced
+        let (continuation, lead) = K::two_byte_text(bytes);
+        self.in_character = lead >> 63;
+        // A continuation byte must follow each lead byte, and nothing else: the XOR is set where it does not.
+        let misplaced = (lead << 1 | expected) ^ continuation;
+        not_ascii & !(continuation | lead) | misplaced
     }
 }
 
-/// The bytes behind a backslash that is not escaped itself. `carry` says whether the first byte is
-/// one, and then whether the next block's is.
+/// A mask of the bytes after a backslash that is not escaped itself. `carry` is one bit: whether the first byte is such
+/// a byte, and on return whether the next block's first byte is.
 #[inline(always)]
 pub(crate) fn escaped(backslashes: u64, carry: &mut u64) -> u64 {
     if backslashes == 0 {
         return std::mem::take(carry);
     }
-    // A run of backslashes escapes what is behind it if its length is odd. Adding a run's first
-    // bit to the run carries to the bit behind; even and odd places tell the length.
+    // A run of backslashes escapes the byte after it if its length is odd, that is, if the run begins at an even
+    // position and ends before an odd one, or the reverse. Adding the first bits of the runs that begin at odd
+    // positions carries through them and clears them, which tells the two kinds of runs apart (as simdjson does).
     const EVEN: u64 = 0x5555_5555_5555_5555;
     let backslashes = backslashes & !*carry;
-    let behind = backslashes << 1 | *carry;
-    let odd_starts = backslashes & !EVEN & !behind;
+    let after = backslashes << 1 | *carry;
+    let odd_starts = backslashes & !EVEN & !after;
     let (carried, overflow) = odd_starts.overflowing_add(backslashes);
     *carry = u64::from(overflow);
-    (EVEN ^ carried << 1) & behind
+    (EVEN ^ carried << 1) & after
 }

@@ -1,4 +1,4 @@
-//! What the splitter takes for an event, what it rejects, and where it goes on.
+//! Which bytes are events, which are rejected and why, and where the splitter resumes.
 
 mod support;
 
@@ -8,7 +8,7 @@ use support::{split, split_chunks};
 const A: &str = r#"{"event_id":"a","data":{"n":1}}"#;
 const B: &str = r#"{"event_id":"b","data":[{"n":2}]}"#;
 
-/// The named input gives these events and these fragments, in every way to cut it.
+/// Asserts the events and rejected fragments of a stream, for chunks of several lengths.
 #[track_caller]
 fn check(name: &str, stream: &[u8], events: &[&str], rejected: &[(u64, u64, Reason)]) {
     for chunk_length in [1, 2, 3, 7, 64, stream.len().max(1)] {
@@ -142,27 +142,27 @@ fn each_kind_of_fragment_is_told_apart_and_costs_no_event_beside_it() {
             Reason::Syntax,
         ),
         (
-            "cut behind a backslash",
+            "cut after a backslash",
             br#"{"event_id":"x","data":{"t":"abc\"#,
             Reason::Syntax,
         ),
         (
-            "cut behind a colon",
+            "cut after a colon",
             br#"{"event_id":"x","data":"#,
             Reason::Syntax,
         ),
         (
-            "cut behind a bracket",
+            "cut after a bracket",
             br#"{"event_id":"x","data":{"l":["#,
             Reason::Syntax,
         ),
         (
-            "cut behind a brace",
+            "cut after a brace",
             br#"{"event_id":"x","data":{"#,
             Reason::Syntax,
         ),
         (
-            "cut behind a comma",
+            "cut after a comma",
             br#"{"event_id":"x","data":[1,"#,
             Reason::Syntax,
         ),
@@ -270,13 +270,13 @@ fn an_envelope_nested_in_a_torn_event_does_not_come_back_whatever_tore_it() {
             Reason::Syntax,
         ),
         (
-            "damaged directly behind it",
+            "damaged directly after it",
             br#"{"event_id":"A","data":"#,
             "\u{1},\"t\":1}",
             Reason::Syntax,
         ),
         (
-            "a byte too many behind it",
+            "a byte too many after it",
             br#"{"event_id":"A","data":"#,
             r#"x,"t":1}"#,
             Reason::Syntax,
@@ -349,7 +349,7 @@ fn an_event_between_torn_ones_comes_back_unless_it_could_be_a_value_of_the_first
 }
 
 #[test]
-fn an_object_behind_a_fragment_must_look_like_an_envelope() {
+fn an_object_after_a_fragment_must_be_an_envelope() {
     let stream = format!("[1]{{\"x\":1}}{A}{{\"x\":1}}");
     check(
         "no envelope",
@@ -479,7 +479,7 @@ fn the_size_limit_is_exact_and_costs_the_large_event_alone() {
 }
 
 #[test]
-fn the_rule_keeps_foreign_envelopes_out_behind_a_fragment() {
+fn the_rule_keeps_foreign_envelopes_out_after_a_fragment() {
     let ours = r#"{"event_id":"a","org_id":"TN-1"}"#;
     let foreign = r#"{"event_id":"a","org_id":"TN-2"}"#;
     let stream = format!(r#"{{"torn":{foreign}!{ours}"#);

@@ -1,4 +1,4 @@
-//! Hostile input costs linear time: counted in byte visits, not in seconds.
+//! Hostile input takes linear time, counted in byte reads and not in seconds.
 
 mod support;
 
@@ -6,7 +6,7 @@ use event_recovery_splitter::{Limits, Reason};
 use support::split_chunks;
 
 const STREAM_BYTES: usize = 10_000_000;
-/// Once on the plain road, at most three times behind a fault, twice by the rule.
+/// One read in intact events, at most three after a fault, and two for copies and calls of the rule.
 const VISITS_PER_BYTE_MAX: u64 = 6;
 
 fn repeated(pattern: &str, length: usize) -> Vec<u8> {
@@ -20,7 +20,7 @@ fn every_byte_is_looked_at_a_few_times_whatever_the_input() {
     let torn_in_text =
         r#"{"event_id":"x","org_id":"TN-1","data":{"text":"some text that ends here"#;
     let torn_in_array = r#"{"event_id":"x","data":{"list":["#;
-    // In either reading the strings of the one are the structure of the other.
+    // The strings of each reading are the structure of the other, so that both stay valid.
     let two_readings = r#"{"{":"{",":1,":"{","{":{},"#;
     let patterns = [
         "{",

@@ -1,5 +1,4 @@
-//! Whatever instructions find the events, they find the same: as the automaton, to which a stream in
-//! chunks of one byte leaves everything.
+//! All instructions give the same items as the automaton, which handles a stream in chunks of one byte alone.
 
 mod support;
 
@@ -8,8 +7,7 @@ use proptest::prelude::*;
 use support::events::{cut, envelope, object, tear, torn, whitespace};
 use support::{Split, is_envelope, oracle_is_object, split_with};
 
-/// Splits the stream in one chunk with all instructions, and checks that they agree with the
-/// automaton.
+/// Splits the stream in one chunk with all instructions, and asserts that they agree with the automaton.
 fn check(stream: &[u8], limits: Limits) -> Split {
     let expected = split_with(
         Instructions::PORTABLE,
@@ -25,10 +23,10 @@ fn check(stream: &[u8], limits: Limits) -> Split {
     expected
 }
 
-/// Bytes that the scanner takes in one step.
+/// The scanner's batch: 64 blocks of 64 bytes.
 const BATCH_BYTES: usize = 4096;
 
-/// An event, followed by the stream, whose byte at `place` is the first one of a step.
+/// The stream after an event of such a length that the byte at `place` is the first one of a batch.
 fn across_a_batch_end(stream: &[u8], place: usize) -> Vec<u8> {
     let around = br#"{"event_id":""}"#.len();
     let before = (BATCH_BYTES - place % BATCH_BYTES).max(around) - around;
@@ -53,8 +51,8 @@ fn a_variable_chooses_the_instructions() {
     }
 }
 
-/// Values of every kind of token, valid ones and not, at every place in a block: what goes before
-/// shifts them by one byte at a time over two blocks.
+/// Valid and invalid tokens of every kind at every position in a block: padding before them shifts them byte by byte
+/// over two blocks.
 #[test]
 fn every_token_is_seen_wherever_the_blocks_end() {
     let values = [

@@ -1,9 +1,9 @@
-//! Damaged events with whole envelopes nested in them: none of those comes out, and the intact
-//! events on both sides do. `make mutants` takes all of them; otherwise it is a sample.
+//! Damaged events with whole envelopes nested in them: no nested envelope comes out, and the intact events on both
+//! sides do. `make mutants` runs all mutants, a plain test run every 17th.
 
 #![allow(
     clippy::print_stdout,
-    reason = "`make mutants` shows how many there were"
+    reason = "`make mutants` shows the number of mutants"
 )]
 
 mod support;
@@ -17,7 +17,7 @@ const BEFORE: &str = r#"{"event_id":"before","data":{"n":1}}"#;
 const BETWEEN: &str = r#"{"event_id":"between","data":[{"n":2},"}{"]}"#;
 const AFTER: &str = r#"{ "event_id": "after", "t": "\"{" }"#;
 
-/// Envelopes of several shapes, at every kind of place in an event.
+/// Events with nested envelopes of several shapes at every kind of place.
 fn victims() -> Vec<String> {
     let inner = r#"{"event_id":"INNER","data":{"t":"}{"}}"#;
     let spaced = "{ \"event_id\" : \"INNER\" , \"l\" : [ 1 , 2 ] }";
@@ -57,8 +57,8 @@ enum Damage {
     Set(u8),
 }
 
-/// Bytes of every kind that is wrong somewhere. Not among them are braces and brackets: where one of
-/// those closes an event early, what comes out is a shorter event.
+/// One byte of every class that is invalid somewhere. Braces and brackets are left out: one that closes an event early
+/// makes a shorter event, which cannot be told from an intact one.
 const BAD_BYTES: [u8; 9] = [0x00, 0x1f, 0xff, 0xc0, 0x80, b'\\', b'x', b'0', b'"'];
 
 impl Damage {
@@ -80,10 +80,10 @@ impl Damage {
         bytes
     }
 
-    /// Whether nobody can tell from the bytes, whatever is read into them.
+    /// Why the bytes do not determine the original events, if they do not.
     fn ambiguity(self, victim: &str, mut place: usize) -> Option<Ambiguity> {
         if self == Self::Remove {
-            // Of several equal bytes, it does not matter which one is gone.
+            // In a run of equal bytes, removing any of them gives the same mutant.
             let bytes = victim.as_bytes();
             while bytes.get(place + 1) == Some(&bytes[place]) {
                 place += 1;
@@ -102,7 +102,7 @@ impl Damage {
             Self::Insert(0x00 | 0x1f | 0xff | 0xc0) | Self::Set(0x00 | 0x1f | 0xff | 0xc0) => None,
             Self::Insert(_) | Self::Set(_) | Self::Remove => {
                 if ends_with_envelope(head.trim_ascii_end()) {
-                    return Some(Ambiguity::DamagedBehindNestedEnvelope);
+                    return Some(Ambiguity::DamagedAfterNestedEnvelope);
                 }
                 ends_with_envelope(&self.apply(victim, place))
                     .then_some(Ambiguity::EndsWithEnvelope)
@@ -113,13 +113,13 @@ impl Damage {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Ambiguity {
-    /// What is left begins where an event may begin, with an envelope.
+    /// The rest begins with the nested envelope, at a boundary where an event may begin.
     CutAtNestedEnvelope,
-    /// The intact event before it may be one of its values, if there is a fragment before that.
+    /// The rest begins with a separator: after a fragment, the intact event before it may be a value.
     CutAtSeparator,
-    /// The same as an event whose tail was cut, an intact one, and one whose head was cut.
-    DamagedBehindNestedEnvelope,
-    /// The same as an event whose tail was cut, and an intact one.
+    /// The same bytes as an event without its end, an intact one, and one without its beginning.
+    DamagedAfterNestedEnvelope,
+    /// The same bytes as an event without its end and an intact one.
     EndsWithEnvelope,
 }
 
@@ -127,7 +127,7 @@ fn ends_with_envelope(bytes: &[u8]) -> bool {
     (1..bytes.len()).any(|start| is_envelope(&bytes[start..]))
 }
 
-/// Looks at every so many mutants: fewer than all, but other ones of each event and damage.
+/// Runs every so many mutants: a prime, so that each event and damage is tried at varying places.
 fn stride() -> usize {
     let stride = std::env::var("MUTANTS_STRIDE").ok();
     stride.and_then(|text| text.parse().ok()).unwrap_or(17)
@@ -144,7 +144,7 @@ fn split_in_chunks(stream: &[u8]) -> Split {
 #[test]
 fn no_envelope_nested_in_a_torn_event_comes_out_and_no_neighbour_is_lost() {
     let mut mutants = 0_u64;
-    // How many there are of each, and out of how many something came.
+    // For each kind, the number of mutants, and of those from which an event came out.
     let mut ambiguous: BTreeMap<Ambiguity, (u64, u64)> = BTreeMap::new();
     let all = victims().into_iter().flat_map(|victim| {
         Damage::all().flat_map(move |damage| {

@@ -1,4 +1,4 @@
-//! Properties that hold for any events, any cuts and any bytes.
+//! Properties of any events, any chunks and any bytes.
 
 mod support;
 
@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use support::events::{chunk_lengths, cut, envelope, object, tear, torn, whitespace};
 use support::{Found, oracle_is_object, split, split_chunks};
 
-/// Whether the torn bytes hold an envelope of their own, so that nobody can tell: a `{` put in
-/// place of the comma before the id, say, is the same as a cut followed by a whole event.
+/// Whether the torn bytes hold an envelope of their own, which makes them ambiguous: a `{` in place of the comma before
+/// the id, for example, gives the same bytes as a torn event followed by a whole one.
 fn holds_an_envelope(bytes: &[u8]) -> bool {
     let mut braces = (0..bytes.len()).filter(|&index| bytes[index] == b'{');
     braces.any(|start| {
@@ -20,12 +20,12 @@ fn holds_an_envelope(bytes: &[u8]) -> bool {
     })
 }
 
-/// Whether the torn bytes begin with an object that another brace follows: the same as an object
-/// without an id before a torn one.
+/// Whether the torn bytes begin with an object followed by another brace: the same bytes as an object without an id
+/// before a torn one.
 fn closes_before_a_brace(bytes: &[u8]) -> bool {
     (1..bytes.len()).any(|end| {
-        let behind = bytes[end..].iter().find(|byte| !byte.is_ascii_whitespace());
-        bytes[end - 1] == b'}' && behind == Some(&b'{') && oracle_is_object(&bytes[..end])
+        let next = bytes[end..].iter().find(|byte| !byte.is_ascii_whitespace());
+        bytes[end - 1] == b'}' && next == Some(&b'{') && oracle_is_object(&bytes[..end])
     })
 }
 
@@ -73,7 +73,7 @@ proptest! {
         }
         let split = split_chunks(cut(&stream, &lengths), Limits::default(), support::is_envelope);
         let mut expected: Vec<&[u8]> = before.iter().map(|event| event.as_bytes()).collect();
-        // A mutant that is still an object is an event.
+        // Torn bytes that are still a valid object are an event.
         if oracle_is_object(&torn) {
             expected.push(&torn);
         }

@@ -3,8 +3,8 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use event_recovery_pipeline::{
-    Circumstances, PlannerErrorKind, Precondition, Problem, Record, RequestLimits, StorageError,
-    StorageOperation, Tolerance, Written,
+    Circumstances, Format, PlannerErrorKind, Precondition, Problem, Record, RequestLimits,
+    StorageError, StorageOperation, Tolerance, Written,
 };
 use serde_json::{Value, json};
 
@@ -415,7 +415,7 @@ async fn a_look_that_fails_does_not_end_the_following() {
 #[tokio::test]
 async fn a_run_of_another_request_that_came_first_is_not_taken_for_this_one() {
     let resolution = RecoveryRequest {
-        format: Some("ndjson".to_owned()),
+        format: Some(Format::Ndjson),
         ..request()
     }
     .resolve(&RequestLimits::default(), &Tolerance::default(), Utc::now());

@@ -1,7 +1,7 @@
 //! Splitting and writing in memory on one core, as ratios to serde_json in the same run.
 //!
-//! `make bench` runs it. Rounds go in turns, and the median counts, so that a busy machine slows
-//! all alike. All write into the same memory, so that nobody pays for getting it.
+//! `make bench` runs it. The rows are measured in turns, and the result is the median of the rounds, so that a busy
+//! machine slows all alike. All rows write to the same memory, so that none pays for page faults.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,10 +26,10 @@ const EVENTS: usize = 20_000;
 const ROUNDS: usize = 11;
 const DESCRIPTION: &str = r#"a \"quoted\" café }{ text"#;
 
-/// Reads the stream, may write into the memory, and returns how many events it found.
+/// Reads the stream, may write to the memory, and returns the number of events.
 type Subject<'a> = &'a dyn Fn(&[u8], &mut Vec<u8>) -> u64;
 
-/// What is measured, and the row that it is compared with.
+/// A measured function, and the index of the row that its ratio refers to.
 struct Row<'a> {
     name: &'static str,
     subject: Subject<'a>,

@@ -1,4 +1,4 @@
-//! What one would write first: serde's derive, the payload as a `RawValue`, and the Parquet writer with
+//! The obvious implementation as a baseline: serde's derive, the payload as a `RawValue`, and the Parquet writer with
 //! its defaults.
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ struct Event<'a> {
     data: Option<&'a RawValue>,
 }
 
-/// Returns how many events it wrote.
+/// Overwrites `file` and returns the number of events.
 pub(crate) fn write(stream: &[u8], compression: Compression, file: &mut Vec<u8>) -> u64 {
     file.clear();
     let properties = WriterProperties::builder()

@@ -1,4 +1,4 @@
-//! The data of the benchmarks, and what they measure: splitting and writing in memory.
+//! The events of the benchmarks, and the functions that they measure: splitting and writing in memory.
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -8,8 +8,8 @@ use event_recovery_splitter::{Event, Item, Limits, Splitter};
 
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-/// Events of 0.4 to 8 KB with strings, numbers and nesting like the platform's. `description` is
-/// the text, as it stands in JSON, that most strings hold.
+/// Events of 0.4 to 8 KB with strings, numbers and nesting like the platform's. `description` is the JSON content of
+/// most strings, with its escapes.
 pub(crate) fn events(count: usize, description: &str) -> impl Iterator<Item = Vec<u8>> {
     (0..count).map(move |number| {
         let details: Vec<String> = (0..number % 23 * 3)
@@ -51,7 +51,7 @@ pub(crate) fn split(stream: &[u8], mut on_event: impl FnMut(Event<'_>)) -> u64 {
     totals.events
 }
 
-/// Returns how many events it found.
+/// Returns the number of events.
 pub(crate) fn split_only(stream: &[u8]) -> u64 {
     let mut bytes = 0;
     let events = split(stream, |event| bytes += event.bytes.len());
@@ -59,7 +59,7 @@ pub(crate) fn split_only(stream: &[u8]) -> u64 {
     events
 }
 
-/// Writes into `file` from its beginning, and returns how many events it wrote.
+/// Overwrites `file` and returns the number of events.
 pub(crate) fn write(stream: &[u8], format: OutputFormat, file: &mut Vec<u8>) -> u64 {
     file.clear();
     let mut scratch = EnvelopeScratch::default();

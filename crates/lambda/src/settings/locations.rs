@@ -1,5 +1,6 @@
 //! The buckets that a function reaches.
 
+use event_recovery_aws::BucketUrl;
 use event_recovery_pipeline::OrgId;
 
 use super::Settings;
@@ -61,16 +62,12 @@ impl DestinationSettings {
 
     /// The destination as people and tools write it, without a slash at its end.
     pub(crate) fn url(&self) -> String {
-        let Self { bucket, prefix, .. } = self;
-        match prefix.trim_matches('/') {
-            "" => format!("s3://{bucket}"),
-            prefix => format!("s3://{bucket}/{prefix}"),
-        }
+        BucketUrl::new(&*self.bucket, &self.prefix).to_string()
     }
 
     /// The URL of a key of the pipeline.
     pub(crate) fn place(&self, key: &str) -> String {
-        format!("{}/{key}", self.url())
+        BucketUrl::new(&*self.bucket, &self.prefix).place(key)
     }
 }
 

@@ -18,8 +18,9 @@ pub const AUDIT_CALL_VERSION: u32 = 1;
 /// The longest wait for a run, in hours.
 pub const AUDIT_WAIT_HOURS_MAX: u32 = 48;
 
-/// How long one auditor has a call to itself, in seconds: the longest that a function may run.
-const CLAIM_SECS: i64 = 15 * 60;
+/// How long one auditor has a call to itself to notify people, in seconds. If the auditor dies, or
+/// can't release the call because the network fails, the notification is late by this at the most.
+pub const CLAIM_SECS: u32 = 120;
 
 /// What an auditor is asked to do: wait until the run is finished or overdue, then audit it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +30,7 @@ pub struct AuditCall {
     pub version: u32,
     /// The run.
     pub execution_id: ExecutionId,
-    /// The how-manieth call of the run; from 1.
+    /// Counts the calls of the run; from 1.
     pub number: u64,
     /// When the waiting ends.
     pub deadline: DateTime<Utc>,
@@ -134,7 +135,7 @@ impl AuditCaller {
 }
 
 /// Takes the call for one auditor, so that a call that was sent twice is answered once. Returns
-/// whether it could; an auditor that dies loses it after a quarter of an hour.
+/// whether it could; an auditor that dies loses it after [`CLAIM_SECS`].
 ///
 /// # Errors
 ///
@@ -155,7 +156,7 @@ pub async fn claim_call(
         return Ok(false);
     }
     let record = AuditRecord {
-        claimed_until: Some(now + TimeDelta::seconds(CLAIM_SECS)),
+        claimed_until: Some(now + TimeDelta::seconds(i64::from(CLAIM_SECS))),
         ..record_of(call, known.as_ref(), now)
     };
     let precondition = match known {

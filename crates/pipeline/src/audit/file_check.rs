@@ -43,7 +43,7 @@ pub(crate) async fn check_content(
     storage: &dyn OpenObject,
     file: &ListedObject,
     expected: &ExpectedFile,
-    format: Option<OutputFormat>,
+    format: OutputFormat,
 ) -> Result<Option<&'static str>, StorageError> {
     let reader = match storage.open(&file.key, &file.etag).await {
         Ok(reader) => reader,
@@ -87,11 +87,7 @@ fn unreadable(error: StorageError) -> Result<Option<&'static str>, StorageError>
 }
 
 /// Reads the file to its end.
-fn read_content(
-    reader: impl Read,
-    format: Option<OutputFormat>,
-    is_rejected: bool,
-) -> io::Result<Content> {
+fn read_content(reader: impl Read, format: OutputFormat, is_rejected: bool) -> io::Result<Content> {
     let mut reader = SummingReader {
         reader,
         checksum: Checksum::new(),
@@ -99,15 +95,13 @@ fn read_content(
     };
     let counted = if is_rejected {
         count_rejected(&mut reader).map(|(lines, counts)| (lines, Some(counts)))
-    } else if let Some(format) = format {
-        count_rows(format, &mut reader).map(|rows| (rows, None))
     } else {
-        Err(io::ErrorKind::Unsupported.into())
+        count_rows(format, &mut reader).map(|rows| (rows, None))
     };
     if let Some(error) = reader.failure.take() {
         return Err(error);
     }
-    // What can't be counted has a checksum all the same.
+    // A file that can't be decoded has a checksum nevertheless.
     io::copy(&mut reader, &mut io::sink())?;
     Ok(Content {
         checksum: reader.checksum.finish(),
@@ -115,7 +109,7 @@ fn read_content(
     })
 }
 
-/// Sums up what is read through it, and keeps the storage's error, which decoders hide.
+/// Checksums what is read through it, and keeps the storage's error, which decoders replace.
 struct SummingReader<R> {
     reader: R,
     checksum: Checksum,

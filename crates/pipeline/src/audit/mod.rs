@@ -7,6 +7,7 @@ pub(crate) mod report_slot;
 pub(crate) mod tally;
 
 use chrono::{DateTime, Utc};
+use tracing::instrument;
 
 use crate::audit::error::AuditError;
 use crate::audit::report_slot::{CONFLICTS_MAX, ReportSlot};
@@ -16,12 +17,13 @@ use crate::ledger::planning_record::Refusal;
 use crate::ledger::report::{AuditDigests, Report};
 use crate::ledger::{Ledger, RequestRecord, read_record, read_sealed};
 use crate::request::execution_id::ExecutionId;
-use crate::storage::{ListObjects, OpenObject, Records, StorageError, Written, for_each_page};
+use crate::storage::listing::count_objects;
+use crate::storage::{ListObjects, OpenObject, Records, Written};
 
-/// How an audit that waits for its run stands.
+/// The result of an audit that waits for its run.
 #[derive(Debug)]
 pub enum Audited {
-    /// The run is still going on.
+    /// The run is not finished yet.
     Waiting {
         /// Tasks that have a receipt.
         receipts: u64,
@@ -42,6 +44,7 @@ pub enum Audited {
 /// # Errors
 ///
 /// See [`AuditError`]; nothing is written then.
+#[instrument(name = "audit", skip_all, fields(%execution_id))]
 pub async fn audit_when_finished<D>(
     destination: &D,
     execution_id: &ExecutionId,
@@ -53,10 +56,10 @@ where
 {
     let ledger = Ledger::new(execution_id.clone());
     if now < deadline {
-        // The listing alone tells at a fraction of the cost that receipts are lacking.
+        // A listing shows at a fraction of the cost that receipts are missing.
         let plan = read_record::<PlanRecord>(destination, &ledger.plan_key()).await?;
         let planned = plan.map(|(plan, _)| plan.objects.planned);
-        let receipts = count(destination, &ledger.receipts_prefix()).await?;
+        let receipts = count_objects(destination, &ledger.receipts_prefix()).await?;
         if planned.is_none_or(|planned| receipts < planned) {
             return Ok(Audited::Waiting { receipts, planned });
         }
@@ -82,17 +85,12 @@ where
     Err(ReportSlot::<D>::conflict(&ledger).into())
 }
 
-async fn count<D: ListObjects + ?Sized>(storage: &D, prefix: &str) -> Result<u64, StorageError> {
-    let mut objects = 0;
-    for_each_page(storage, prefix, |page| objects += page.objects.len() as u64).await?;
-    Ok(objects)
-}
-
 /// Audits a run and writes what it found: the report, and the mark of a complete run.
 ///
 /// # Errors
 ///
 /// See [`AuditError`]; nothing is written then.
+#[instrument(skip_all, fields(%execution_id))]
 pub async fn audit<D>(
     destination: &D,
     execution_id: &ExecutionId,
@@ -113,11 +111,12 @@ where
     Err(ReportSlot::<D>::conflict(&ledger).into())
 }
 
-/// Audits a run without writing anything; also one that is still going on.
+/// Audits a run without writing anything; also one that is not finished.
 ///
 /// # Errors
 ///
 /// See [`AuditError`].
+#[instrument(skip_all, fields(%execution_id))]
 pub async fn inspect<D>(
     destination: &D,
     execution_id: &ExecutionId,
@@ -137,6 +136,7 @@ where
 /// # Errors
 ///
 /// See [`AuditError`].
+#[instrument(skip_all, fields(%execution_id))]
 pub async fn verify<D>(
     destination: &D,
     execution_id: &ExecutionId,
@@ -154,7 +154,7 @@ where
 /// Whether an audit compares with what an earlier one saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EarlierAudit {
-    /// It is about to be replaced: what was mended since need not agree with it.
+    /// The earlier report is about to be replaced: records that were repaired since need not agree with it.
     Ignored,
     /// Nothing may have changed since.
     Compared,

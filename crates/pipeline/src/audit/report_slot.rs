@@ -1,12 +1,13 @@
-//! The place of a run's report and of the mark of a complete run, which two auditors of the same run
-//! may want to write at the same time.
+//! Writes a run's report and the mark of a complete run, also while another auditor of the same run does.
+
+use tracing::debug;
 
 use crate::audit::error::AuditError;
 use crate::ledger::report::{AuditDigests, Report, Verdict};
 use crate::ledger::{Ledger, LedgerError, read_record, report_digest, to_json, to_unsealed_json};
 use crate::storage::{Precondition, Records, Written};
 
-/// How often an audit is made again because another one was written meanwhile.
+/// Most audits of one call, each repeated because another auditor wrote its report meanwhile.
 pub(crate) const CONFLICTS_MAX: u32 = 16;
 
 /// The report as it was before an audit began to look at its run.
@@ -31,7 +32,7 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
     }
 
     /// Writes the report, what it was made of, and the mark of a complete run, unless another report
-    /// was written meanwhile: then the run must be looked at again.
+    /// was written meanwhile: then the run must be audited again.
     pub(crate) async fn write(
         self,
         report: &Report,
@@ -44,10 +45,8 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
         }
         let bytes = to_unsealed_json(&key, report)?;
         let digest = report_digest(&key, &bytes)?;
-        let mut written = self
-            .destination
-            .put_if(&key, bytes, self.precondition.clone())
-            .await?;
+        let precondition = self.precondition.clone();
+        let mut written = self.destination.put_if(&key, bytes, precondition).await?;
         if written == Written::Yes {
             let digests = AuditDigests {
                 report: digest.clone(),
@@ -66,12 +65,15 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
                 written = Written::PreconditionFailed;
             }
         }
+        if written == Written::PreconditionFailed {
+            debug!(key, "another auditor has written its report meanwhile");
+        }
         self.settle_mark().await?;
         Ok(written)
     }
 
-    /// Has the mark follow the report that is there, whoever wrote it. The report is looked at again
-    /// afterwards: one that comes even later has its own auditor settle the mark after this one.
+    /// Has the mark agree with the report that is there, whoever wrote it. The report is read again
+    /// afterwards: one that is written even later has its own auditor settle the mark after this one.
     async fn settle_mark(&self) -> Result<(), AuditError> {
         let (key, mark) = (self.ledger.report_key(), self.ledger.success_key());
         let mut settled = None;

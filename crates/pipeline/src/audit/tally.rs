@@ -1,4 +1,4 @@
-//! Adds up what the ledger of a run says, and what does not agree.
+//! Adds up the ledger of a run, and finds contradictions in it.
 
 mod compare;
 mod verdict;
@@ -6,7 +6,7 @@ mod verdict;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::TryStreamExt;
 
 use crate::audit::error::AuditError;
 use crate::audit::file_check::{ExpectedFile, RejectedCounts};
@@ -14,20 +14,20 @@ use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::source_key::{SourceKey, TaskId};
 use crate::ledger::hour::{FrozenHour, read_hour};
 use crate::ledger::plan_record::PlanRecord;
-use crate::ledger::receipt::{Counts, Done, Output, Receipt, State};
+use crate::ledger::receipt::{
+    Counts, Done, FoundReceipt, ListedTask, Output, Receipt, State, with_receipts,
+};
 use crate::ledger::report::{HourBalance, ObjectCounts, OutputCounts, Report, Unrecovered};
 use crate::ledger::seal::Seal;
 use crate::ledger::{Ledger, LedgerError, RequestRecord, Sealed, read_sealed, seal};
 use crate::storage::{ListedObject, Records};
 
-/// Receipts that are read at the same time.
-const RECEIPTS_READ_AT_ONCE: usize = 64;
 /// Most disagreements that a report spells out.
 const DISAGREEMENTS_MAX: usize = 20;
-/// What mends a receipt: a task whose receipt can't be relied upon is carried out again.
+/// Repairs a receipt: a task whose receipt can't be relied upon is processed again.
 const RUN_AGAIN: &str = "run the same request with the same execution id again";
 
-/// Adds up what the receipts say.
+/// The sums over the hours that were added so far, and the contradictions that were found.
 pub(crate) struct Tally<'a> {
     ledger: &'a Ledger,
     request: RequestRecord,
@@ -56,16 +56,8 @@ pub(crate) struct Tally<'a> {
     files: HashMap<String, ExpectedFile>,
     output: OutputCounts,
     finished_at: Option<DateTime<Utc>>,
-    /// What does not agree.
+    /// Contradictions, at most [`DISAGREEMENTS_MAX`].
     disagreements: Vec<String>,
-}
-
-/// What was read of an object's receipt.
-enum Found {
-    None,
-    Receipt(Box<Sealed<Receipt>>),
-    /// Why it can't be read.
-    Damaged(LedgerError),
 }
 
 impl<'a> Tally<'a> {
@@ -183,19 +175,15 @@ impl<'a> Tally<'a> {
         };
         balance.objects.listed = tasks.head.listed;
         balance.objects.pruned = tasks.head.pruned;
-        let ledger = self.ledger;
-        let mut receipts = stream::iter(&tasks.objects)
-            .map(async |object| read_found(destination, ledger, object).await)
-            .buffered(RECEIPTS_READ_AT_ONCE);
+        let mut listed = with_receipts(destination, self.ledger, &tasks.objects);
         let mut digests = String::new();
-        while let Some((object, found)) = receipts.try_next().await? {
+        while let Some(task) = listed.try_next().await? {
             balance.objects.planned += 1;
-            if let Found::Receipt(receipt) = &found {
+            if let FoundReceipt::Receipt(receipt) = &task.found {
                 digests.push_str(&receipt.digest);
             }
-            self.add_object(object, found, &mut balance);
+            self.add_task(task, &mut balance);
         }
-        drop(receipts);
         if balance.objects.planned == balance.objects.done {
             let digest = seal::digest(digests.as_bytes());
             self.receipts_digests.insert(hour, digest);
@@ -235,8 +223,9 @@ impl<'a> Tally<'a> {
         self.hours.push(balance);
     }
 
-    fn add_object(&mut self, object: &ListedObject, found: Found, hour: &mut HourBalance) {
-        let Ok(key) = SourceKey::parse(&object.key) else {
+    fn add_task(&mut self, task: ListedTask<'_>, hour: &mut HourBalance) {
+        let ListedTask { object, key, found } = task;
+        let Ok(key) = key else {
             let listed = hour.hour;
             self.disagree(format!(
                 "the task list of hour `{listed}` names no object of an hour"
@@ -246,18 +235,18 @@ impl<'a> Tally<'a> {
         };
         let receipt_key = self.ledger.receipt_key(&TaskId::of(&key));
         let state = match found {
-            Found::None => None,
-            Found::Damaged(error) => {
+            FoundReceipt::None => None,
+            FoundReceipt::Damaged { error, .. } => {
                 self.disagree(format!("{error}; {RUN_AGAIN}"));
                 None
             }
-            Found::Receipt(receipt) if receipt.value.key != key => {
+            FoundReceipt::Receipt(receipt) if receipt.value.key != key => {
                 self.disagree(format!(
                     "the receipt of `{key}` names another object; {RUN_AGAIN}"
                 ));
                 None
             }
-            Found::Receipt(receipt) => {
+            FoundReceipt::Receipt(receipt) => {
                 match receipt.seal {
                     Seal::Broken => self.disagree(format!(
                         "the record `{receipt_key}` was changed after it was written; {RUN_AGAIN}"
@@ -379,22 +368,4 @@ impl<'a> Tally<'a> {
             self.disagreements.push(what);
         }
     }
-}
-
-async fn read_found<'o, D: Records + ?Sized>(
-    destination: &D,
-    ledger: &Ledger,
-    object: &'o ListedObject,
-) -> Result<(&'o ListedObject, Found), AuditError> {
-    let Ok(key) = SourceKey::parse(&object.key) else {
-        return Ok((object, Found::None));
-    };
-    let receipt_key = ledger.receipt_key(&TaskId::of(&key));
-    let found = match read_sealed::<Receipt>(destination, &receipt_key).await {
-        Ok(None) => Found::None,
-        Ok(Some(receipt)) => Found::Receipt(Box::new(receipt)),
-        Err(error @ LedgerError::Invalid { .. }) => Found::Damaged(error),
-        Err(error) => return Err(error.into()),
-    };
-    Ok((object, found))
 }

@@ -22,7 +22,7 @@ pub struct HourPrefix {
     hours_since_epoch: i64,
 }
 
-/// A text that is no hour's label.
+/// An invalid hour label.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("not an hour; it accepts a UTC hour like `2024-04-01T00`: {found:?}")]
 pub struct HourPrefixError {
@@ -42,8 +42,8 @@ impl HourPrefix {
     ///
     /// # Errors
     ///
-    /// Anything but four, two, two and two digits as in `2024-04-01T00`, and hours that no calendar
-    /// has.
+    /// Anything but four, two, two and two digits as in `2024-04-01T00`, and hours that do not exist in the
+    /// calendar.
     pub fn parse(label: &str) -> Result<Self, HourPrefixError> {
         parse_label(label).ok_or_else(|| HourPrefixError {
             found: excerpt(label),
@@ -67,7 +67,7 @@ impl HourPrefix {
         (first..end).map(|hours_since_epoch| Self { hours_since_epoch })
     }
 
-    /// The hour's first instant, held to what `DateTime` can express.
+    /// The hour's first instant, clamped to the range of `DateTime`.
     pub fn start(self) -> DateTime<Utc> {
         let secs = self.hours_since_epoch.saturating_mul(HOUR_SECS);
         DateTime::from_timestamp(secs, 0).unwrap_or(if secs < 0 {
@@ -109,7 +109,7 @@ impl HourPrefix {
         (hour.key() == prefix).then_some(hour)
     }
 
-    /// The hour in the ledger and in messages: `2024-04-01T00`.
+    /// The hour as the ledger and messages write it: `2024-04-01T00`.
     pub fn label(self) -> String {
         self.start().format("%Y-%m-%dT%H").to_string()
     }

@@ -1,4 +1,4 @@
-//! What is known of the backup: whose it is, how its objects are named and where they lie.
+//! The backup's layout: orgs, hour prefixes, and the names of objects.
 
 pub(crate) mod hour_prefix;
 pub(crate) mod object_time;

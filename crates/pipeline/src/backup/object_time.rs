@@ -1,4 +1,4 @@
-//! The name of a backup object and the time it tells.
+//! The time in a backup object's name.
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 
@@ -14,12 +14,12 @@ const VERSION_DIGITS_MAX: usize = 20;
 /// The longest extension, in bytes (Amazon Data Firehose, `FileExtension`).
 const EXTENSION_BYTES_MAX: usize = 128;
 
-/// When the oldest event of a backup object arrived, as far as its name tells.
+/// When the oldest event of a backup object arrived, going by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ObjectTime {
     /// The name follows the platform's pattern: its time, in whole seconds.
     Named(DateTime<Utc>),
-    /// The name does not: any time in the hour of its prefix. It is data all the same.
+    /// It does not: any time in the hour of its prefix. The object is recovered nevertheless.
     Foreign(HourPrefix),
 }
 
@@ -29,8 +29,8 @@ impl ObjectTime {
     /// The platform documents
     /// `dataplatform-<org id>-<n>-<YYYY>-<MM>-<DD>-<HH>-<mm>-<SS>-<uuid>`; an extension follows when
     /// compression is switched on in Firehose. The case of the org id does not matter. A name of
-    /// another org, with a time that no calendar has, or with a time outside `hour` is foreign: it
-    /// is not known what its time would mean.
+    /// another org, with a time that does not exist, or with a time outside `hour` is foreign: the
+    /// platform does not say what its time means.
     pub fn parse(base_name: &str, org: &OrgId, hour: HourPrefix) -> Self {
         match named_time(base_name, org) {
             Some(time) if HourPrefix::from_instant(time) == hour => Self::Named(time),

@@ -1,4 +1,4 @@
-//! The org id: whose backup it is.
+//! The org id.
 
 use std::fmt;
 
@@ -19,14 +19,14 @@ const UUID_GROUP_BYTES: [usize; 5] = [8, 4, 4, 4, 12];
 ///
 /// The platform documents `tn-` and a UUID, in lower case in bucket and object names and possibly
 /// in upper case inside events. Any two letters are accepted in place of `tn`, because nothing
-/// promises that there will be no other kind; which orgs a deployment serves is its configuration's
-/// business. What is accepted is always 39 bytes of `a-z`, `0-9` and `-`, so it is safe as a part
-/// of a bucket name, of a key and of a path.
+/// promises that there will be no other kind; which org a deployment serves is a setting. What is
+/// accepted is always 39 bytes of `a-z`, `0-9` and `-`, so it is safe as a part of a bucket name, of a
+/// key and of a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct OrgId(String);
 
-/// A text that is no org id.
+/// An invalid org id.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("not an org id; it accepts {ORG_ID_ACCEPTS}: {found:?}")]
 pub struct OrgIdError {
@@ -35,7 +35,7 @@ pub struct OrgIdError {
 }
 
 impl OrgId {
-    /// Takes an org id in any case and keeps it in lower case.
+    /// Parses an org id in any case; it is kept in lower case.
     ///
     /// # Errors
     ///

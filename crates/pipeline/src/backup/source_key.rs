@@ -21,7 +21,7 @@ pub struct SourceKey {
     hour: HourPrefix,
 }
 
-/// A key that is no backup object's.
+/// A key that does not begin with an hour prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("not the key of a backup object below `main_stream/YYYY/MM/DD/HH/`: {found:?}")]
 pub struct SourceKeyError {
@@ -30,7 +30,7 @@ pub struct SourceKeyError {
 }
 
 impl SourceKey {
-    /// Takes every key that begins with an hour prefix, `main_stream/YYYY/MM/DD/HH/`. Only those that are
+    /// Parses every key that begins with an hour prefix, `main_stream/YYYY/MM/DD/HH/`. Only those that are
     /// also [plain](Self::is_plain) can be recovered.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl SourceKey {
         self.key.len() <= KEY_BYTES_MAX && self.key.split('/').all(is_plain)
     }
 
-    /// The key.
+    /// The whole key.
     pub fn as_str(&self) -> &str {
         &self.key
     }

@@ -1,17 +1,17 @@
-//! What lies among the hours of a range and is no hour's object.
+//! Objects between the hours of a range, which no hour's listing finds.
 
 use std::collections::BTreeSet;
 
+use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::hour_prefix::HourPrefix;
-use crate::storage::{
-    ListObjects, ListedObject, StorageError, UnreadableEntry, for_each_level_page, for_each_page,
-};
+use crate::storage::listing::{list_level_pages, list_pages};
+use crate::storage::{ListObjects, ListedObject, StorageError, UnreadableEntry};
 
 /// Objects that no hour of the range holds, though they lie under one of its days: in the day's folder
-/// itself, in a folder that is no hour such as `7/`, or in the place of a folder; and what lies under
-/// its hours or beside them and that no key can name.
+/// itself, in a folder that is not an hour's, such as `7/`, or in the place of a folder; and what lies
+/// under its hours or beside them and no key can name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unexpected {
     /// How many.
@@ -35,7 +35,7 @@ impl Unexpected {
         self.objects == 0
     }
 
-    /// Adds what was found elsewhere.
+    /// Adds the findings of another listing.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.objects += other.objects;
         let free = Self::NAMED_MAX.saturating_sub(self.named.len());
@@ -52,7 +52,7 @@ impl Unexpected {
         }
     }
 
-    /// Looks through the days of the hours, but not into the hours themselves.
+    /// Lists the days of the hours, but not the hours themselves.
     ///
     /// # Errors
     ///
@@ -76,32 +76,31 @@ impl Unexpected {
     ) -> Result<(), StorageError> {
         // Without the slash, so that an object in the place of the day's folder shows.
         let in_its_place = day.trim_end_matches('/');
-        for_each_level_page(source, in_its_place, |page| {
-            let same = page
-                .objects
-                .iter()
-                .filter(|object| object.key == in_its_place);
-            same.for_each(|object| self.add_object(object));
-        })
-        .await?;
+        let mut pages = list_level_pages(source, in_its_place);
+        while let Some(page) = pages.try_next().await? {
+            let objects = page.objects.iter();
+            objects
+                .filter(|object| object.key == in_its_place)
+                .for_each(|object| self.add_object(object));
+        }
         let mut folders = BTreeSet::new();
-        for_each_level_page(source, day, |page| {
+        let mut pages = list_level_pages(source, day);
+        while let Some(page) = pages.try_next().await? {
             page.objects
                 .iter()
                 .for_each(|object| self.add_object(object));
             self.add_unreadable(&page.unreadable);
             folders.extend(page.folders);
-        })
-        .await?;
+        }
         folders.retain(|folder| HourPrefix::of_key(folder).is_none());
         for folder in folders {
-            for_each_page(source, &folder, |page| {
+            let mut pages = list_pages(source, &folder);
+            while let Some(page) = pages.try_next().await? {
                 page.objects
                     .iter()
                     .for_each(|object| self.add_object(object));
                 self.add_unreadable(&page.unreadable);
-            })
-            .await?;
+            }
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::{Ledger, LedgerError, Versioned, read_record};
 use crate::storage::Records;
 
-/// The newest call of a run, as its ledger holds it.
+/// The newest call of a run's auditor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
     /// [`LEDGER_VERSION`](crate::LEDGER_VERSION).
@@ -15,9 +15,9 @@ pub struct AuditRecord {
     pub number: u64,
     /// See [`AuditCall::deadline`](crate::AuditCall::deadline).
     pub deadline: DateTime<Utc>,
-    /// How long the waiting may take, in hours.
+    /// How long the auditor may wait for the run, in hours.
     pub wait_hours: u32,
-    /// Whether the auditor has ended it.
+    /// Whether an auditor has answered it.
     pub ended: bool,
     /// Until when one auditor has it to itself, to tell people how the run ended.
     #[serde(default)]

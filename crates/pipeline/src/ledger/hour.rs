@@ -16,7 +16,7 @@ pub struct HourTasks {
     pub objects: Vec<ListedObject>,
 }
 
-/// What the planner found under one hour prefix.
+/// The counts of one hour prefix, as the planner found it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HourHead {
     /// [`LEDGER_VERSION`](crate::LEDGER_VERSION).
@@ -33,7 +33,7 @@ pub struct HourHead {
     pub foreign_names: u64,
     /// Bytes of the planned objects, as stored.
     pub bytes: u64,
-    /// What lies under the prefix and that no key can name.
+    /// What lies under the prefix and no key can name.
     #[serde(default, skip_serializing_if = "Unexpected::is_empty")]
     pub unexpected: Unexpected,
 }
@@ -43,7 +43,7 @@ impl HourTasks {
     ///
     /// # Errors
     ///
-    /// None that can happen: the types always serialise.
+    /// None in practice: these types always serialise.
     pub fn to_jsonl(&self) -> serde_json::Result<Vec<u8>> {
         let mut bytes = serde_json::to_vec(&self.head)?;
         for object in &self.objects {

@@ -1,4 +1,4 @@
-//! The ledger: what a run writes down, and where.
+//! The ledger: the records of a run and their keys.
 
 pub(crate) mod audit_record;
 pub(crate) mod hour;
@@ -19,7 +19,7 @@ use crate::backup::source_key::TaskId;
 use crate::ledger::seal::Seal;
 use crate::request::execution_id::ExecutionId;
 use crate::request::resolved::ResolvedRequest;
-use crate::storage::{Records, RequestId, StorageError};
+use crate::storage::{Record, Records, RequestId, StorageError};
 
 /// The version of every record of the ledger that this software writes, and the newest it reads.
 /// Since version 2 records are sealed by a digest.
@@ -35,7 +35,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The ledger of the run.
+    /// The keys of the run; nothing is read or written.
     pub fn new(execution_id: ExecutionId) -> Self {
         Self { execution_id }
     }
@@ -45,7 +45,7 @@ impl Ledger {
         &self.execution_id
     }
 
-    /// What all of the run's records have in common.
+    /// The folder of the run's records, without a slash at its end.
     pub fn folder(&self) -> String {
         format!("_recovery/{}", self.execution_id)
     }
@@ -90,7 +90,7 @@ impl Ledger {
         format!("{}/audit.json", self.folder())
     }
 
-    /// What all receipts have in common.
+    /// The prefix of all receipts, with a slash at its end.
     pub fn receipts_prefix(&self) -> String {
         format!("{}/receipts/", self.folder())
     }
@@ -110,12 +110,12 @@ impl Ledger {
         format!("{}{task}.jsonl", self.rejected_prefix())
     }
 
-    /// The rejected fragments of all tasks.
+    /// The prefix of all tasks' rejected fragments, with a slash at its end.
     pub fn rejected_prefix(&self) -> String {
         format!("_recovery/_rejected/{}/", self.execution_id)
     }
 
-    /// The events of all tasks.
+    /// The prefix of all tasks' events, with a slash at its end.
     pub fn output_prefix(&self) -> String {
         format!("execution_id={}/", self.execution_id)
     }
@@ -134,7 +134,7 @@ impl Ledger {
     }
 }
 
-/// The request as it was when the run began.
+/// The request that the run began with, `request.json`. It never changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestRecord {
     /// [`LEDGER_VERSION`].
@@ -225,7 +225,7 @@ pub struct Sealed<T> {
     pub digest: String,
 }
 
-/// Reads a JSON record and checks its version; `None` if there is none. With it comes its etag.
+/// Reads a JSON record and its etag, and checks its version; `None` if there is none.
 ///
 /// # Errors
 ///
@@ -238,7 +238,7 @@ pub async fn read_record<T: Versioned>(
     Ok(sealed.map(|sealed| (sealed.value, sealed.etag)))
 }
 
-/// As [`read_record`], for readers to whom it matters whether the record was changed.
+/// As [`read_record`], for readers that must know whether the record was changed.
 ///
 /// # Errors
 ///
@@ -247,17 +247,20 @@ pub async fn read_sealed<T: Versioned>(
     records: &(impl Records + ?Sized),
     key: &str,
 ) -> Result<Option<Sealed<T>>, LedgerError> {
-    let Some(record) = records.get(key).await? else {
-        return Ok(None);
-    };
+    let record = records.get(key).await?;
+    record.map(|record| unseal(key, &record)).transpose()
+}
+
+/// What a record says, and whether it was changed.
+pub(crate) fn unseal<T: Versioned>(key: &str, record: &Record) -> Result<Sealed<T>, LedgerError> {
     let value: T = parse(key, &record.bytes)?;
     check_version(key, value.version())?;
-    Ok(Some(Sealed {
+    Ok(Sealed {
         seal: seal::check(&record.bytes, value.version()),
         digest: seal::digest(&record.bytes),
         value,
-        etag: record.etag,
-    }))
+        etag: record.etag.clone(),
+    })
 }
 
 /// The JSON of a record, indented for people and sealed.

@@ -1,23 +1,23 @@
-//! What a run tells whoever watches it.
+//! Progress of a run.
 
 use crate::ledger::plan_record::PlanRecord;
 use crate::ledger::receipt::Receipt;
 
-/// Is told how a run goes on. Called from several threads.
+/// Is told about progress. Called from several threads, also such that must not block.
 pub trait Observer: Send + Sync {
-    /// Objects were planned, with so many bytes as stored.
+    /// Objects were planned; their bytes as stored.
     fn planned(&self, _objects: u64, _bytes: u64) {}
     /// The plan is complete.
     fn plan_complete(&self, _plan: &PlanRecord) {}
-    /// Bytes of an object were read, as decoded, and so many events found in them.
+    /// Bytes of an object were decoded, and events found in them. Called about every 256 KiB.
     fn read(&self, _bytes: u64, _events: u64) {}
     /// A task ended, now or in an earlier attempt of the run.
     fn task_ended(&self, _receipt: &Receipt) {}
-    /// A task is tried again after a passing failure.
+    /// A task is retried after a transient failure.
     fn task_delayed(&self, _problem: &str) {}
 }
 
-/// Watches nothing.
+/// Ignores all progress.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unobserved;
 

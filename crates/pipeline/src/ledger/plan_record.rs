@@ -31,7 +31,7 @@ pub struct PlanRecord {
     pub bytes: u64,
     /// The same for each day of the hour prefixes.
     pub days: Vec<PlannedDay>,
-    /// What lies among the hours and is no hour's object.
+    /// Objects between the hours, which are not recovered.
     #[serde(default)]
     pub unexpected: Unexpected,
     /// The digest of `request.json`. Plans of version 1, and dry runs, have none.

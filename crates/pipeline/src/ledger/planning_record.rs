@@ -1,5 +1,5 @@
-//! What a planner leaves in the ledger for those who did not wait for its answer: how its newest
-//! call stands, and why it was refused.
+//! The records of a planner's newest call, for callers that do not wait for its answer: `planning.json`, its
+//! state, and `refused.json`, why it has failed.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -7,47 +7,47 @@ use serde::{Deserialize, Serialize};
 use crate::ledger::{Ledger, LedgerError, Versioned, read_record};
 use crate::storage::Records;
 
-/// How the newest call of the planner stands.
+/// The state of the planner's newest call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanningRecord {
     /// [`LEDGER_VERSION`](crate::LEDGER_VERSION).
     pub version: u32,
     /// When the call began.
     pub called_at: DateTime<Utc>,
-    /// How it stands.
+    /// In the same JSON object as the other fields.
     #[serde(flatten)]
     pub state: PlanningState,
 }
 
-/// How a call of the planner stands.
+/// The state of a planner's call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum PlanningState {
-    /// It is at work, or has died, or has failed: then there is a [`Refusal`].
+    /// It is running, or has died. If it has failed, there is a [`Refusal`].
     Planning,
-    /// It has stopped because its time was up; another call goes on.
+    /// It has reached its deadline; another call resumes the plan.
     OutOfTime {
         /// Hours whose tasks are queued.
         hours_done: u64,
         /// Hours of the window.
         hours: u64,
     },
-    /// The plan is complete, and what had to be queued is queued.
+    /// The plan is complete and its tasks are queued.
     Planned {
         /// Tasks that this call queued.
         tasks_queued: u64,
     },
 }
 
-/// Why a call of the planner came to nothing. It lies there until another call for the same run
-/// goes on, and says something about the run only while the plan is not complete.
+/// Why a call of the planner has failed. It is removed when another call resumes the run, and says
+/// something about the run only while the plan is not complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// [`LEDGER_VERSION`](crate::LEDGER_VERSION).
     pub version: u32,
-    /// What kind of reason it is.
+    /// Whether a retry may succeed.
     pub kind: RefusalKind,
-    /// The reason.
+    /// The error's text.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
@@ -59,9 +59,9 @@ pub struct Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalKind {
-    /// It can't be planned as it is.
+    /// Permanent: the request must change first.
     Refused,
-    /// Something stood in the way that may be gone next time.
+    /// Transient: the same call may succeed later.
     Transient,
 }
 
@@ -88,7 +88,7 @@ impl Versioned for Refusal {
 }
 
 impl Refusal {
-    /// The refusal that lies in the ledger, if there is one.
+    /// The run's refusal, if there is one.
     ///
     /// # Errors
     ///
@@ -101,7 +101,7 @@ impl Refusal {
         Ok(found.map(|(refusal, _)| refusal))
     }
 
-    /// Removes the refusal of an earlier call, since this one goes on.
+    /// Removes the refusal of an earlier call, since this one resumes the run.
     pub(crate) async fn lift(records: &dyn Records, ledger: &Ledger) -> Result<(), LedgerError> {
         let key = ledger.refused_key();
         if records.get(&key).await?.is_some() {

@@ -1,14 +1,19 @@
-//! The receipt: what became of one task.
+//! The receipt: the result of one task.
 
 use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use serde::{Deserialize, Serialize};
 
-use crate::backup::source_key::{SourceKey, TaskId};
+use crate::backup::source_key::{SourceKey, SourceKeyError, TaskId};
 use crate::ledger::seal::Seal;
-use crate::ledger::{LedgerError, Versioned, read_sealed};
-use crate::storage::Records;
+use crate::ledger::{Ledger, LedgerError, Sealed, Versioned, unseal};
+use crate::storage::{ListedObject, Records};
 
-/// What a worker writes down about a task.
+/// Receipts that are read at the same time, by planner and auditor.
+const RECEIPTS_READ_AT_ONCE: usize = 64;
+
+/// The result of one task, as a worker records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// [`LEDGER_VERSION`](crate::ledger::LEDGER_VERSION).
@@ -23,16 +28,16 @@ pub struct Receipt {
     /// Its etag as the task list has it.
     #[serde(default)]
     pub etag: Option<String>,
-    /// How often the task has been received, this time included.
+    /// Attempts at the task, this one included.
     pub attempts: u32,
     /// When this attempt began.
     pub started_at: DateTime<Utc>,
-    /// What became of it.
+    /// In the same JSON object as the other fields.
     #[serde(flatten)]
     pub state: State,
 }
 
-/// What became of a task.
+/// The state of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
@@ -41,12 +46,13 @@ pub enum State {
         /// When.
         queued_at: DateTime<Utc>,
     },
-    /// The last allowed attempt has begun. Without another receipt by `expires_at` it has failed.
+    /// The last attempt that the queue allows has begun. Without another receipt by `expires_at` it has
+    /// failed.
     Attempting {
         /// When it counts as failed.
         expires_at: DateTime<Utc>,
     },
-    /// It can't be done; the run is incomplete.
+    /// The task failed permanently, or its retries are used up; the run is incomplete.
     Failed {
         /// Why.
         reason: String,
@@ -57,10 +63,10 @@ pub enum State {
     Done(Box<Done>),
 }
 
-/// The proof of a task that is done.
+/// What a task that is done has written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Done {
-    /// When the last output was in place.
+    /// When the last output was visible.
     pub finished_at: DateTime<Utc>,
     /// Whether the object's name follows the pattern of the backup.
     pub foreign_name: bool,
@@ -73,14 +79,14 @@ pub struct Done {
     pub rejected: Option<Output>,
 }
 
-/// What one object, or several, came to.
+/// The counts of one object, or the sums over several.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Bytes.
+    /// Bytes in and out.
     pub bytes: ByteCounts,
-    /// Events.
+    /// Events found and written.
     pub events: EventCounts,
-    /// Rejected fragments.
+    /// Fragments that were rejected, each counted once, however many parts its file has of it.
     pub rejected_fragments: u64,
     /// The largest distance of an event from its object's tolerance, in milliseconds.
     pub outside_tolerance_max_millis: u64,
@@ -132,44 +138,116 @@ pub struct Output {
     pub size: u64,
     /// Its CRC-64/NVME in hexadecimal, the checksum that S3 computes of whole objects.
     pub crc64nvme: String,
-    /// Its events, or its rejected fragments' lines.
+    /// Its events; of a file of rejected fragments, its lines.
     pub rows: u64,
 }
 
-/// A task's receipt as far as it can be relied upon.
+/// What lies at the key of a task's receipt.
+#[derive(Debug)]
+pub(crate) enum FoundReceipt {
+    None,
+    Receipt(Box<Sealed<Receipt>>),
+    /// The record does not parse as a receipt.
+    Damaged {
+        /// What is wrong with it.
+        error: LedgerError,
+        /// The record's etag.
+        etag: String,
+    },
+}
+
+impl FoundReceipt {
+    /// # Errors
+    ///
+    /// The storage's, and a receipt that a newer version of this software wrote.
+    async fn read(
+        records: &(impl Records + ?Sized),
+        receipt_key: &str,
+    ) -> Result<Self, LedgerError> {
+        let Some(record) = records.get(receipt_key).await? else {
+            return Ok(Self::None);
+        };
+        match unseal(receipt_key, &record) {
+            Ok(receipt) => Ok(Self::Receipt(Box::new(receipt))),
+            Err(error @ LedgerError::Invalid { .. }) => Ok(Self::Damaged {
+                error,
+                etag: record.etag,
+            }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The receipt, if it is the one that a worker wrote of this object.
+    pub(crate) fn known(self, source_key: &SourceKey) -> KnownReceipt {
+        match self {
+            Self::None => KnownReceipt::default(),
+            Self::Receipt(found) => {
+                let is_reliable = found.seal != Seal::Broken && found.value.key == *source_key;
+                KnownReceipt {
+                    receipt: is_reliable.then_some(found.value),
+                    etag: Some(found.etag),
+                }
+            }
+            Self::Damaged { etag, .. } => KnownReceipt {
+                receipt: None,
+                etag: Some(etag),
+            },
+        }
+    }
+}
+
+/// An object of a task list, with its receipt.
+pub(crate) struct ListedTask<'a> {
+    pub(crate) object: &'a ListedObject,
+    /// An error where the list names something else than an hour's object, which has no receipt.
+    pub(crate) key: Result<SourceKey, SourceKeyError>,
+    pub(crate) found: FoundReceipt,
+}
+
+/// The objects of a task list in order, each with its receipt.
+///
+/// # Errors
+///
+/// See [`FoundReceipt::read`].
+pub(crate) fn with_receipts<'a, R: Records + ?Sized>(
+    records: &'a R,
+    ledger: &'a Ledger,
+    objects: &'a [ListedObject],
+) -> BoxStream<'a, Result<ListedTask<'a>, LedgerError>> {
+    stream::iter(objects)
+        .map(move |object| async move {
+            let key = SourceKey::parse(&object.key);
+            let found = match &key {
+                Ok(key) => {
+                    let receipt_key = ledger.receipt_key(&TaskId::of(key));
+                    FoundReceipt::read(records, &receipt_key).await?
+                }
+                Err(_) => FoundReceipt::None,
+            };
+            Ok(ListedTask { object, key, found })
+        })
+        .buffered(RECEIPTS_READ_AT_ONCE)
+        .boxed()
+}
+
+/// A task's receipt, if it can be relied upon.
 #[derive(Debug, Default)]
 pub(crate) struct KnownReceipt {
     pub(crate) receipt: Option<Receipt>,
-    /// Of the record, even if what it says counts for nothing.
+    /// Of the record, even if the receipt is ignored.
     pub(crate) etag: Option<String>,
 }
 
 impl KnownReceipt {
     /// Reads a task's receipt. One that is damaged, was changed since it was written, or is of another
-    /// object, counts as none: the task is then carried out again, which writes the receipt anew.
+    /// object, counts as none: the task is then processed again, which replaces the receipt.
     pub(crate) async fn read(
         records: &(impl Records + ?Sized),
         receipt_key: &str,
         source_key: &SourceKey,
     ) -> Result<Self, LedgerError> {
-        match read_sealed::<Receipt>(records, receipt_key).await {
-            Ok(None) => Ok(Self::default()),
-            Ok(Some(known)) => {
-                let is_reliable = known.seal != Seal::Broken && known.value.key == *source_key;
-                Ok(Self {
-                    receipt: is_reliable.then_some(known.value),
-                    etag: Some(known.etag),
-                })
-            }
-            Err(LedgerError::Invalid { .. }) => {
-                let record = records.get(receipt_key).await?;
-                Ok(Self {
-                    receipt: None,
-                    etag: record.map(|record| record.etag),
-                })
-            }
-            Err(error) => Err(error),
-        }
+        let found = FoundReceipt::read(records, receipt_key).await?;
+        Ok(found.known(source_key))
     }
 
     /// The receipt, if it says that the task is done.
@@ -177,7 +255,7 @@ impl KnownReceipt {
         self.receipt.as_ref().filter(|receipt| receipt.is_done())
     }
 
-    /// Whether an attempt has failed for a reason that the receipt names.
+    /// Whether the receipt gives the reason of a failed attempt.
     pub(crate) fn has_reason(&self) -> bool {
         let state = self.receipt.as_ref().map(|receipt| &receipt.state);
         matches!(state, Some(State::Failed { .. }))
@@ -190,7 +268,7 @@ impl Receipt {
         matches!(self.state, State::Done(_))
     }
 
-    /// Whether the task has failed, also by not coming back from its last attempt.
+    /// Whether the task has failed, or its last attempt has expired.
     pub fn has_failed(&self, now: DateTime<Utc>) -> bool {
         match self.state {
             State::Failed { .. } => true,

@@ -1,4 +1,4 @@
-//! The report: what a run came to, and whether that is everything.
+//! The report: the result of a run, and whether it is complete.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The verdict as it is written everywhere.
+    /// The verdict as JSON and messages write it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Complete => "complete",
@@ -35,7 +35,7 @@ impl Verdict {
     }
 }
 
-/// What the auditor found.
+/// The auditor's findings about a run, `report.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// [`LEDGER_VERSION`](crate::ledger::LEDGER_VERSION).
@@ -48,7 +48,7 @@ pub struct Report {
     pub verdict: Verdict,
     /// Why the verdict is not `complete`, the worst first.
     pub reasons: Vec<String>,
-    /// What was asked for.
+    /// The request, with every default filled in.
     pub request: ResolvedRequest,
     /// Objects: `listed = pruned + planned`, `planned = done + failed + missing`.
     pub objects: ObjectCounts,
@@ -57,7 +57,7 @@ pub struct Report {
     /// Events of the done objects:
     /// `found = written + out_of_window + filtered_out + duplicates`.
     pub events: EventCounts,
-    /// Fragments that are no events, each kept with its offset and reason.
+    /// Bytes that are not an event, each fragment kept with its offset and reason.
     pub rejected_fragments: u64,
     /// The largest distance of an event from its object's tolerance, in milliseconds.
     pub outside_tolerance_max_millis: u64,
@@ -66,7 +66,7 @@ pub struct Report {
     /// Done objects that hold nothing: no bytes at all, or white space alone.
     #[serde(default)]
     pub empty_objects: u64,
-    /// What lies among the hours and is no hour's object, so that it was not recovered.
+    /// Objects between the hours of the range, which were not recovered.
     #[serde(default)]
     pub unexpected: Unexpected,
     /// Records of the ledger that an earlier version of this software wrote without a digest, so that
@@ -98,8 +98,9 @@ impl Versioned for Report {
     }
 }
 
-/// What an audit has seen, so that a later change to it shows. Apart from the report, because receipts
-/// hold times: two runs of the same request have the same report but for its times, and other digests.
+/// The digests of the records that an audit has read, so that a later change is seen. Not in the report,
+/// because receipts hold times: two runs of the same request have the same report but for its times, and
+/// other digests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditDigests {
     /// [`LEDGER_VERSION`](crate::ledger::LEDGER_VERSION).
@@ -130,9 +131,9 @@ pub struct ObjectCounts {
     pub planned: u64,
     /// Recovered.
     pub done: u64,
-    /// Given up, with a reason.
+    /// Failed permanently, each with a reason.
     pub failed: u64,
-    /// Without a receipt that says either.
+    /// Without a receipt that says done or failed.
     pub missing: u64,
 }
 
@@ -163,7 +164,7 @@ pub struct HourBalance {
     pub hour: HourPrefix,
     /// Its objects.
     pub objects: ObjectCounts,
-    /// What they came to.
+    /// The sums over its done objects.
     #[serde(flatten)]
     pub counts: Counts,
 }

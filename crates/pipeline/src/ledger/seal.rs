@@ -1,4 +1,4 @@
-//! The seal of a record: a digest of its own bytes, by which a later change is seen.
+//! The seal of a record: a digest of its own bytes, which shows whether the record was changed.
 //!
 //! It guards against accidents and careless edits. Whoever changes a record and seals it anew is
 //! found by the digests that other records hold of it: the plan's of the task lists, the audit's of plan,
@@ -16,9 +16,9 @@ const END: &[u8] = b"\"\n}\n";
 /// Whether a record is as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seal {
-    /// It is.
+    /// The digest matches.
     Intact,
-    /// It was changed since.
+    /// The digest does not match, or is missing from a record that must have one.
     Broken,
     /// An earlier version of this software wrote it, without a seal.
     Absent,

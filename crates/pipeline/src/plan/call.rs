@@ -1,6 +1,7 @@
-//! Writes down how a call of a planner stands, for those who do not wait for its answer.
+//! Records the state of a planner's call, for callers that do not wait for the answer.
 
 use chrono::{DateTime, Utc};
+use tracing::debug;
 
 use crate::ledger::plan_record::PlanRecord;
 use crate::ledger::planning_record::{PlanningRecord, PlanningState, Refusal, RefusalKind};
@@ -8,19 +9,19 @@ use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, read_record, to_json};
 use crate::plan::error::PlanError;
 use crate::storage::{Precondition, Records, Written};
 
-/// How often a record that others write at the same time is written again.
+/// Most attempts at a record that other calls write at the same time.
 const CONFLICTS_MAX: u32 = 8;
 
-/// What a call of the planner came to.
+/// The result of a planner's call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
-    /// The plan, which is complete.
+    /// The complete plan.
     pub plan: PlanRecord,
-    /// Tasks that this call queued.
+    /// Tasks that this call queued, not those of earlier calls.
     pub tasks_queued: u64,
 }
 
-/// One call of a planner whose caller may not be there any more.
+/// One call of a planner whose caller may not wait for the answer.
 pub(crate) struct PlanningCall<'a> {
     pub(crate) records: &'a dyn Records,
     pub(crate) ledger: &'a Ledger,
@@ -28,12 +29,12 @@ pub(crate) struct PlanningCall<'a> {
 }
 
 impl PlanningCall<'_> {
-    /// Writes down that the call has begun.
+    /// Records that the call has begun.
     pub(crate) async fn begin(&self) -> Result<(), LedgerError> {
         self.write(PlanningState::Planning).await
     }
 
-    /// Writes down what the call came to.
+    /// Records the result of the call.
     pub(crate) async fn end(&self, planned: &Result<Planned, PlanError>) -> Result<(), PlanError> {
         let error = match planned {
             Ok(Planned { tasks_queued, .. }) => {
@@ -52,8 +53,8 @@ impl PlanningCall<'_> {
             }
             _ => self.refuse(error).await,
         };
-        // The error that the call ended with says more than that it could not be written down,
-        // and who follows the run notices the silence.
+        // The caller gets the error of the call itself, which says more than an error of this record.
+        // Whoever follows the run through the ledger has a deadline of its own.
         drop(written);
         Ok(())
     }
@@ -86,13 +87,17 @@ impl PlanningCall<'_> {
         for _ in 0..CONFLICTS_MAX {
             let precondition = match read_record::<PlanningRecord>(self.records, &key).await? {
                 None => Precondition::Absent,
-                Some((known, _)) if known.called_at > self.called_at => return Ok(()),
+                Some((known, _)) if known.called_at > self.called_at => {
+                    debug!(key, "a later call has written its own state");
+                    return Ok(());
+                }
                 Some((_, etag)) => Precondition::Unchanged(etag),
             };
             let written = self.records.put_if(&key, bytes.clone(), precondition);
             if written.await? == Written::Yes {
                 return Ok(());
             }
+            debug!(key, "another call has written the record meanwhile");
         }
         Err(LedgerError::Invalid {
             key,

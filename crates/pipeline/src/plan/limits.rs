@@ -1,18 +1,18 @@
-//! What a planner may take on.
+//! The limits of a plan.
 
 use crate::backup::hour_prefix::HourPrefix;
 use crate::plan::error::PlanError;
 use crate::plan::summary::Summary;
 
-/// What a planner may take on.
+/// The limits of a plan, checked while hours are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlanLimits {
-    /// Most objects of one run.
+    /// Most planned objects of one run. Pruned ones do not count.
     pub objects_max: u64,
 }
 
 impl Default for PlanLimits {
-    /// A million objects: about 10 TB at the 10 MB that the platform writes at most.
+    /// A million objects: up to 10 TB, since the platform's objects have up to 10 MB.
     fn default() -> Self {
         Self {
             objects_max: 1_000_000,

@@ -8,12 +8,13 @@ use crate::ledger::LEDGER_VERSION;
 use crate::ledger::hour::{HourHead, HourTasks};
 use crate::plan::error::PlanError;
 use crate::request::resolved::ResolvedRequest;
-use crate::storage::{ListObjects, ListPage, list_entries};
+use crate::storage::listing::list_entries;
+use crate::storage::{ListObjects, ListPage};
 
-/// Hours that are listed at the same time.
+/// Hours that are listed at the same time. Each is held in memory until the ones before it are queued.
 pub(crate) const HOURS_LISTED_AT_ONCE: usize = 8;
 
-/// Lists the hour and leaves out what can hold no event of the window.
+/// Lists the hour and prunes the objects that can't hold an event of the window.
 pub(crate) async fn list_hour(
     source: &dyn ListObjects,
     request: &ResolvedRequest,

@@ -11,16 +11,17 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
+use tracing::{debug, instrument};
 
 use crate::audit::call::{AuditCallError, AuditCaller};
 use crate::backup::hour_prefix::HourPrefix;
-use crate::backup::source_key::{SourceKey, TaskId};
+use crate::backup::source_key::SourceKey;
 use crate::ledger::audit_record::audit_record;
 use crate::ledger::hour::{FrozenHour, HourTasks, read_hour};
 use crate::ledger::observer::Observer;
 use crate::ledger::plan_record::PlanRecord;
 use crate::ledger::planning_record::Refusal;
-use crate::ledger::receipt::{KnownReceipt, Receipt, State};
+use crate::ledger::receipt::{ListedTask, Receipt, State, with_receipts};
 use crate::ledger::report::{Report, Verdict};
 use crate::ledger::{
     LEDGER_VERSION, Ledger, LedgerError, RequestRecord, SOFTWARE, Sealed, read_record, read_sealed,
@@ -35,37 +36,35 @@ use crate::queue::SendTasks;
 use crate::queue::task::Task;
 use crate::request::execution_id::ExecutionId;
 use crate::request::resolved::ResolvedRequest;
-use crate::storage::{ListObjects, ListedObject, Precondition, Records, Written};
-
-/// Receipts that are read at the same time.
-const RECEIPTS_READ_AT_ONCE: usize = 64;
+use crate::storage::{ListObjects, Precondition, Records, Written};
 
 /// Plans runs.
 pub struct Planner<'a> {
-    /// Where the backup is.
+    /// Lists the backup.
     pub source: &'a dyn ListObjects,
-    /// Where the ledger is.
+    /// Holds the ledger.
     pub ledger: &'a dyn Records,
-    /// Where tasks go.
+    /// Receives the tasks.
     pub queue: &'a dyn SendTasks,
-    /// Whom to call to audit the run, where that is not the caller itself.
+    /// Calls the auditor; `None` where the caller audits the run itself.
     pub auditor: Option<&'a AuditCaller>,
-    /// When to stop, with what was planned so far; `None` for never.
+    /// The deadline, checked after each hour; `None` for none. What is planned by then stays.
     pub until: Option<Instant>,
-    /// How much it may take on.
+    /// Limits of the plan.
     pub limits: PlanLimits,
-    /// Who watches.
+    /// Is told about progress.
     pub observer: &'a dyn Observer,
 }
 
 impl Planner<'_> {
-    /// Plans the run, or goes on where an earlier call for the same run stopped. Hours are listed
-    /// once and then frozen; their tasks are queued while further hours are listed. If the plan is
-    /// complete already, what has failed since is queued again.
+    /// Plans the run, or resumes the plan of an earlier call for the same run. Hours are listed once and
+    /// then frozen; their tasks are queued while further hours are listed. If the plan is complete
+    /// already, the tasks that have failed since are queued again.
     ///
     /// # Errors
     ///
-    /// See [`PlanError`]. What was planned before stays, and the same call goes on with the rest.
+    /// See [`PlanError`]. What was planned before stays, and the same call resumes with the rest.
+    #[instrument(skip_all, fields(%execution_id))]
     pub async fn plan(
         &self,
         request: &ResolvedRequest,
@@ -75,7 +74,7 @@ impl Planner<'_> {
         let ledger = Ledger::new(execution_id.clone());
         let request_digest = self.record_request(&ledger, request, now).await?;
         if !self.queue.is_durable() {
-            // Whoever works off such a queue waits for the answer, which a record need not repeat.
+            // The consumer of such a queue waits for the answer, which a record need not repeat.
             Refusal::lift(self.ledger, &ledger).await?;
             return self.plan_hours(ledger, request, request_digest, now).await;
         }
@@ -125,7 +124,7 @@ impl Planner<'_> {
         {
             summary.add(&tasks.head);
             summary.task_lists.insert(tasks.head.hour, digest);
-            // What was taken on is carried out, also where the limits have been lowered since.
+            // A complete plan stays valid, also where the limits have been lowered since.
             if known.is_none() {
                 self.limits.check(&summary, tasks.head.hour)?;
             }
@@ -156,9 +155,11 @@ impl Planner<'_> {
                 summary.request_digest = Some(request_digest);
                 let plan = summary.into_plan(execution_id.clone(), now);
                 let key = ledger.plan_key();
-                self.ledger
-                    .put_if(&key, to_json(&key, &plan)?, Precondition::Absent)
-                    .await?;
+                let bytes = to_json(&key, &plan)?;
+                let written = self.ledger.put_if(&key, bytes, Precondition::Absent);
+                if written.await? == Written::PreconditionFailed {
+                    debug!(key, "another planner has completed the plan");
+                }
                 plan
             }
         };
@@ -176,7 +177,7 @@ impl Planner<'_> {
         Ok(report.is_some_and(|(report, _)| report.verdict != Verdict::Incomplete))
     }
 
-    /// Writes the request down, or compares it with the one that is there. Returns the record's digest.
+    /// Records the request, or compares it with the recorded one. Returns the record's digest.
     async fn record_request(
         &self,
         ledger: &Ledger,
@@ -199,7 +200,7 @@ impl Planner<'_> {
         Ok(first.map_or(digest, |first| first.digest))
     }
 
-    /// Writes the hour's task list down, unless there is one.
+    /// Lists the hour and records its task list, unless there is one.
     async fn freeze_hour(
         &self,
         ledger: &Ledger,
@@ -218,8 +219,9 @@ impl Planner<'_> {
         let digest = seal::digest(&bytes);
         let written = self.ledger.put_if(&key, bytes, Precondition::Absent);
         let frozen_before = written.await? == Written::PreconditionFailed;
-        // Another planner of the same run was faster; its list counts.
+        // Another planner of the same run was faster: the list that workers may know already counts.
         if frozen_before && let Some(frozen) = read_hour(self.ledger, &key).await? {
+            debug!(key, "another planner has frozen the hour");
             return Ok(frozen);
         }
         Ok(FrozenHour {
@@ -229,8 +231,8 @@ impl Planner<'_> {
         })
     }
 
-    /// Queues the tasks of an hour that was not planned before, or is planned by a queue that
-    /// forgets: those without a receipt that says done. Returns how many.
+    /// Queues the tasks of an hour that was not queued before, or whose queue did not outlive its process:
+    /// those without a receipt that says done. Returns how many.
     async fn queue_hour(
         &self,
         ledger: &Ledger,
@@ -247,8 +249,10 @@ impl Planner<'_> {
         }
         let mut messages = Vec::with_capacity(tasks.objects.len());
         if frozen_before {
-            for (key, object, receipt) in self.receipts(ledger, &tasks).await? {
-                match receipt.done() {
+            let mut listed = with_receipts(self.ledger, ledger, &tasks.objects);
+            while let Some(ListedTask { object, key, found }) = listed.try_next().await? {
+                let key = key?;
+                match found.known(&key).done() {
                     Some(receipt) => self.observer.task_ended(receipt),
                     None => messages.push(Task::new(ledger.execution_id(), request, key, object)),
                 }
@@ -265,8 +269,8 @@ impl Planner<'_> {
         Ok(queued)
     }
 
-    /// Queues the tasks of a complete plan again that have failed, and those that nothing was
-    /// heard of if no auditor waits for them any more. Returns how many.
+    /// Queues the failed tasks of a complete plan again, and those without a receipt if no auditor waits
+    /// for them any more. Returns how many.
     async fn queue_again(
         &self,
         ledger: &Ledger,
@@ -277,7 +281,10 @@ impl Planner<'_> {
     ) -> Result<u64, PlanError> {
         let mut again = Vec::new();
         let mut failed = Vec::new();
-        for (key, object, receipt) in self.receipts(ledger, tasks).await? {
+        let mut listed = with_receipts(self.ledger, ledger, &tasks.objects);
+        while let Some(ListedTask { object, key, found }) = listed.try_next().await? {
+            let key = key?;
+            let receipt = found.known(&key);
             let task = Task::new(ledger.execution_id(), request, key, object);
             match (receipt.receipt, receipt.etag) {
                 (Some(receipt), _) if receipt.is_done() => self.observer.task_ended(&receipt),
@@ -293,7 +300,7 @@ impl Planner<'_> {
             return Ok(0);
         }
         let queued = again.len() as u64;
-        // The auditor first, so that it is there when the last task ends.
+        // The auditor first, so that it is waiting when the last task ends.
         self.call_auditor(ledger, now).await?;
         self.queue.send(again).await?;
         // Only now: a planner that dies in between leaves them failed, to be queued again.
@@ -303,10 +310,13 @@ impl Planner<'_> {
                 ..receipt
             };
             let bytes = to_json(&key, &receipt)?;
-            // A worker that was faster has written a newer one, which stays.
-            self.ledger
-                .put_if(&key, bytes, Precondition::Unchanged(etag))
-                .await?;
+            // A receipt that a worker has written since then is newer and stays.
+            let written = self
+                .ledger
+                .put_if(&key, bytes, Precondition::Unchanged(etag));
+            if written.await? == Written::PreconditionFailed {
+                debug!(key, "a worker has written the receipt meanwhile");
+            }
         }
         Ok(queued)
     }
@@ -322,24 +332,6 @@ impl Planner<'_> {
                 AuditCallError::Ledger(error) => PlanError::Ledger(error),
                 AuditCallError::Queue(error) => PlanError::Queue(error),
             })
-    }
-
-    /// The hour's objects in order, each with its receipt.
-    async fn receipts<'t>(
-        &self,
-        ledger: &Ledger,
-        tasks: &'t HourTasks,
-    ) -> Result<Vec<(SourceKey, &'t ListedObject, KnownReceipt)>, PlanError> {
-        stream::iter(&tasks.objects)
-            .map(async |object| {
-                let key = SourceKey::parse(&object.key)?;
-                let receipt_key = ledger.receipt_key(&TaskId::of(&key));
-                let receipt = KnownReceipt::read(self.ledger, &receipt_key, &key).await?;
-                Ok((key, object, receipt))
-            })
-            .buffered(RECEIPTS_READ_AT_ONCE)
-            .try_collect()
-            .await
     }
 }
 

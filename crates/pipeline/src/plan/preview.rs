@@ -1,7 +1,8 @@
-//! What a plan would say, for a dry run.
+//! The plan of a dry run.
 
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
+use tracing::instrument;
 
 use crate::backup::hour_prefix::HourPrefix;
 use crate::ledger::observer::Observer;
@@ -14,11 +15,13 @@ use crate::request::execution_id::ExecutionId;
 use crate::request::resolved::ResolvedRequest;
 use crate::storage::ListObjects;
 
-/// What a plan would say, without writing or queueing anything.
+/// The plan that [`Planner::plan`](crate::Planner::plan) would write. Lists only: nothing is written or
+/// queued.
 ///
 /// # Errors
 ///
 /// See [`PlanError`].
+#[instrument(skip_all, fields(%execution_id))]
 pub async fn preview(
     source: &dyn ListObjects,
     request: &ResolvedRequest,

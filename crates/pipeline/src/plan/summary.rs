@@ -11,7 +11,7 @@ use crate::ledger::hour::HourHead;
 use crate::ledger::plan_record::{PlanRecord, PlannedDay, PlannedObjects};
 use crate::request::execution_id::ExecutionId;
 
-/// Adds up the hours of a plan.
+/// The sums over the hours that were added so far.
 #[derive(Debug, Default)]
 pub(crate) struct Summary {
     pub(crate) hours: u64,

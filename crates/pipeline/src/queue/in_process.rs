@@ -9,7 +9,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::queue::task::Task;
 use crate::queue::{QueueError, SendTasks};
 
-/// A bounded queue within the process.
+/// A bounded queue within the process. Each task goes to one receiver, in the order of sending.
 #[derive(Debug)]
 pub struct InProcessQueue {
     state: Mutex<State>,
@@ -33,12 +33,12 @@ impl InProcessQueue {
         }
     }
 
-    /// The next task, or `None` once the queue is closed and empty. Waits for one.
+    /// Waits for the next task; `None` once the queue is closed and empty.
     pub async fn receive(&self) -> Option<Task> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
-            // Registered before looking, so that nothing sent in between is missed.
+            // Registered before the check, so that a task that is sent in between wakes this receiver.
             changed.as_mut().enable();
             {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +54,7 @@ impl InProcessQueue {
         }
     }
 
-    /// Says that nothing more will be sent.
+    /// Ends [`receive`](Self::receive) once the queue is empty.
     pub fn close(&self) {
         self.state
             .lock()
@@ -63,7 +63,7 @@ impl InProcessQueue {
         self.changed.notify_waiters();
     }
 
-    /// Closes the queue, throws away what is in it and turns senders away.
+    /// Closes the queue, discards its tasks and fails all senders, also those that wait.
     pub fn abandon(&self) {
         {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,7 +84,7 @@ impl SendTasks for InProcessQueue {
             let permit = self.room.acquire().await.map_err(|_| closed())?;
             permit.forget();
             {
-                // Looked at again, since the queue may have been closed after there was room.
+                // Checked here too, since the queue may have been closed after there was room.
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
                 if state.closed {
                     return Err(closed());

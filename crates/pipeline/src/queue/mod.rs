@@ -1,4 +1,4 @@
-//! The queue between planner and workers.
+//! The queue of tasks between planner and workers.
 
 pub(crate) mod in_process;
 pub(crate) mod task;
@@ -11,13 +11,17 @@ use async_trait::async_trait;
 use crate::queue::task::Task;
 use crate::storage::{Circumstances, RequestId};
 
+/// How long a receiver may have one delivery to itself, in seconds: AWS Lambda's longest run. After that
+/// it has died, and what it claimed is free for others.
+pub const ATTEMPT_SECS_MAX: u32 = 15 * 60;
+
 /// Queues tasks.
 #[async_trait]
 pub trait SendTasks: Send + Sync {
-    /// Queues the tasks; may wait for room.
+    /// Queues the tasks; waits for room. After an error any part of them may have been queued.
     async fn send(&self, tasks: Vec<Task>) -> Result<(), QueueError>;
 
-    /// Whether queued tasks outlive the process. If not, a run that goes on queues them again.
+    /// Whether queued tasks outlive the process. If not, a run that is resumed queues them again.
     fn is_durable(&self) -> bool;
 }
 

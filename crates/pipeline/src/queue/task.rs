@@ -1,19 +1,23 @@
 //! A task: one backup object to recover, as it travels through the queue.
 
+use event_recovery_format::OutputFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::source_key::{SourceKey, TaskId};
+use crate::request::error::RequestError;
 use crate::request::execution_id::ExecutionId;
-use crate::request::resolved::{Compression, Filters, Format, ResolvedRequest};
+use crate::request::output::{self, Compression, Format, OutputFields};
+use crate::request::resolved::{Filters, ResolvedRequest};
 use crate::request::window::Window;
 use crate::storage::ListedObject;
 
 /// The version of [`Task`] that this software writes, and the newest that it reads.
 pub const TASK_VERSION: u32 = 1;
 
-/// What a worker is asked to do. Which buckets and whose events is not in it: the worker knows.
+/// The message that asks a worker to recover one object. It names neither bucket nor org: those are the
+/// worker's own settings, so that a forged message can't reach elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "TaskMessage")]
 pub struct Task {
     /// [`TASK_VERSION`] of the software that wrote it.
     pub version: u32,
@@ -21,18 +25,65 @@ pub struct Task {
     pub execution_id: ExecutionId,
     /// The backup object's key in the source.
     pub key: SourceKey,
-    /// Its size in bytes when it was planned.
+    /// Its size in bytes, as stored, when it was planned.
     pub size: u64,
     /// Its etag when it was planned; it is read only if it still has it.
     pub etag: String,
-    /// Which events are wanted, by time.
+    /// Which events to write, by time.
     pub window: Window,
-    /// Which events are wanted, by content.
+    /// Which events to write, by content.
     pub filters: Filters,
-    /// How they are written.
-    pub format: Format,
-    /// How the output is compressed.
-    pub compression: Compression,
+    /// How they are written; in JSON the two fields `format` and `compression`.
+    #[serde(flatten, with = "output")]
+    pub output: OutputFormat,
+}
+
+/// A task as it is received. Apart from [`Task`] because serde does not promise to find unknown fields
+/// beside flattened ones.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TaskMessage {
+    version: u32,
+    execution_id: ExecutionId,
+    key: SourceKey,
+    size: u64,
+    etag: String,
+    window: Window,
+    filters: Filters,
+    format: Format,
+    compression: Compression,
+}
+
+impl TryFrom<TaskMessage> for Task {
+    type Error = RequestError;
+
+    fn try_from(message: TaskMessage) -> Result<Self, RequestError> {
+        let TaskMessage {
+            version,
+            execution_id,
+            key,
+            size,
+            etag,
+            window,
+            filters,
+            format,
+            compression,
+        } = message;
+        let fields = OutputFields {
+            format,
+            compression,
+        };
+        Ok(Self {
+            version,
+            execution_id,
+            key,
+            size,
+            etag,
+            window,
+            filters,
+            output: fields.try_into()?,
+        })
+    }
 }
 
 impl Task {
@@ -51,12 +102,11 @@ impl Task {
             etag: object.etag.clone(),
             window: request.window(),
             filters: request.filters(),
-            format: request.format,
-            compression: request.compression,
+            output: request.output,
         }
     }
 
-    /// Its id: the same on every attempt.
+    /// The id, which names receipt and output: the same on every attempt.
     pub fn id(&self) -> TaskId {
         TaskId::of(&self.key)
     }

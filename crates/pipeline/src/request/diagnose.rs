@@ -1,12 +1,12 @@
-//! Says about a request that did not parse which field is to blame, which `serde_json` does not.
+//! Finds the field that is to blame for a request that does not parse, which `serde_json` does not name.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::backup::org_id::{ORG_ID_ACCEPTS, excerpt};
 use crate::request::TIME_ACCEPTS;
-use crate::request::error::{RequestError, any_of};
+use crate::request::error::{RequestError, any_of, quoted};
 use crate::request::execution_id::EXECUTION_ID_ACCEPTS;
-use crate::request::resolved::Format;
+use crate::request::output::{Compression, Format};
 use crate::request::window::WindowKind;
 
 /// The JSON type that a field of a request has.
@@ -32,7 +32,7 @@ impl Shape {
 
 /// Every field of a request: its name, its JSON type, what it accepts.
 fn fields() -> [(&'static str, Shape, String); 10] {
-    let compressions = any_of(["none", "gzip", "zstd", "snappy"]);
+    let compressions = any_of(Compression::ALL.map(Compression::as_str));
     let of_kind = any_of(WindowKind::ALL.map(WindowKind::as_str));
     let formats = any_of(Format::ALL.map(Format::as_str));
     [
@@ -53,7 +53,27 @@ fn fields() -> [(&'static str, Shape, String); 10] {
     ]
 }
 
-/// Says about a request that did not parse which field is to blame, which `serde_json` does not.
+/// The names that the field chooses from; none for a field that takes any text.
+fn names(field: &str, object: &Map<String, Value>) -> Vec<&'static str> {
+    match field {
+        "window" => WindowKind::ALL.map(WindowKind::as_str).to_vec(),
+        "format" => Format::ALL.map(Format::as_str).to_vec(),
+        "compression" => {
+            let named = object.get("format").and_then(Value::as_str);
+            match Format::ALL
+                .into_iter()
+                .find(|format| Some(format.as_str()) == named)
+            {
+                Some(format) => format.compressions().map(Compression::as_str).to_vec(),
+                // Then the deployment's default decides, which is not known here.
+                None => Compression::ALL.map(Compression::as_str).to_vec(),
+            }
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The error of a request that `serde_json` refused with `error`: parses it once more, without a schema.
 pub(crate) fn diagnose(json: &[u8], error: &serde_json::Error) -> RequestError {
     let whole = |problem| {
         RequestError::new("request", problem)
@@ -77,10 +97,16 @@ pub(crate) fn diagnose(json: &[u8], error: &serde_json::Error) -> RequestError {
             .found(format!("`{unknown}`"));
     }
     for (name, shape, accepts) in fields {
+        let names = names(name, &object);
         let refused = match object.get(name) {
             None if shape == Shape::Text => RequestError::new(name, "is missing"),
             Some(value) if !shape.fits(value) => RequestError::new(name, "has the wrong JSON type")
                 .found(excerpt(&value.to_string())),
+            Some(Value::String(text)) if !names.is_empty() && !names.contains(&text.as_str()) => {
+                return RequestError::new(name, "is not one of its values")
+                    .accepts(any_of(names))
+                    .found(quoted(text));
+            }
             _ => continue,
         };
         return refused.accepts(accepts);

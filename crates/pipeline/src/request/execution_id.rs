@@ -1,4 +1,4 @@
-//! The execution id: which run it is.
+//! The execution id, which names a run.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::backup::org_id::excerpt;
 use crate::request::resolved::ResolvedRequest;
 
-/// The longest execution id, in bytes.
+/// The longest execution id in bytes: it names folders, and object keys end at 1,024.
 pub const EXECUTION_ID_BYTES_MAX: usize = 64;
 
 /// What an execution id accepts, for messages.
@@ -48,7 +48,7 @@ pub enum RunOrigin<'a> {
     },
 }
 
-/// Not a valid execution id.
+/// An invalid execution id.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("not an execution id; it accepts {EXECUTION_ID_ACCEPTS}: {found:?}")]
 pub struct ExecutionIdError {
@@ -57,11 +57,11 @@ pub struct ExecutionIdError {
 }
 
 impl ExecutionId {
-    /// Takes an id that a caller brings; it is kept as it is.
+    /// Parses an id that a caller has chosen; it is kept as it is.
     ///
     /// # Errors
     ///
-    /// Anything that the type's rule excludes.
+    /// Texts of another length, and with other characters.
     pub fn parse(text: &str) -> Result<Self, ExecutionIdError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         if (1..=EXECUTION_ID_BYTES_MAX).contains(&text.len())
@@ -118,7 +118,7 @@ impl ExecutionId {
         Self(id)
     }
 
-    /// The id's text.
+    /// The id as it stands in keys and messages.
     pub fn as_str(&self) -> &str {
         &self.0
     }

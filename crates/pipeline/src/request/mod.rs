@@ -1,12 +1,13 @@
-//! The recovery request: what a caller asks for, and what it comes to.
+//! The recovery request: what a caller asks for, and how it is resolved.
 //!
-//! [`RecoveryRequest`] is the request as written, every value still text. [`RecoveryRequest::resolve`]
-//! turns it into a [`ResolvedRequest`], in which every value is present and valid, or into one
-//! [`RequestError`] that names the field and what it accepts.
+//! [`RecoveryRequest`] is the request as written. [`RecoveryRequest::resolve`] turns it into a
+//! [`ResolvedRequest`], in which every value is present and valid, or into one [`RequestError`] that
+//! names the field and what it accepts.
 
 pub(crate) mod diagnose;
 pub(crate) mod error;
 pub(crate) mod execution_id;
+pub(crate) mod output;
 pub(crate) mod resolved;
 pub(crate) mod schedule;
 pub(crate) mod window;
@@ -14,16 +15,18 @@ pub(crate) mod window;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Days, NaiveTime, SecondsFormat, TimeDelta, Utc};
+use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::backup::hour_prefix::{HourPrefix, parse_date};
 use crate::backup::org_id::{ORG_ID_ACCEPTS, OrgId};
-use crate::request::error::{RequestError, any_of, quoted};
+use crate::request::error::{RequestError, quoted};
 use crate::request::execution_id::{EXECUTION_ID_ACCEPTS, ExecutionId};
-use crate::request::resolved::{Compression, Format, ResolvedRequest, WindowParameters};
+use crate::request::output::{Compression, Format};
+use crate::request::resolved::{ResolvedRequest, WindowParameters};
 use crate::request::window::{Tolerance, WindowKind, is_whole_hour};
 
-/// The longest request that is read, in bytes.
+/// The longest request in bytes, well above what the limits on its fields allow.
 pub const REQUEST_BYTES_MAX: usize = 256 * 1024;
 
 pub(crate) const TIME_ACCEPTS: &str =
@@ -37,31 +40,31 @@ const RANGE_HINT: &str =
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecoveryRequest {
-    /// Whose backup: an [`OrgId`].
+    /// Whose backup: an [`OrgId`]. A deployment serves one.
     pub org_id: String,
-    /// The first date, or the first instant.
+    /// The first date, or the first instant in RFC 3339.
     pub start: String,
     /// The last date, or the first instant after the range.
     pub end: String,
-    /// `arrival` (default) or `publish`.
-    #[serde(default)]
-    pub window: Option<String>,
-    /// `parquet` (default) or `ndjson`.
-    #[serde(default)]
-    pub format: Option<String>,
-    /// One that goes with the format; its first is the default, see [`Format::compressions`].
-    #[serde(default)]
-    pub compression: Option<String>,
+    /// [`WindowKind::Arrival`] unless it says otherwise.
+    #[serde(default, deserialize_with = "by_name")]
+    pub window: Option<WindowKind>,
+    /// [`Format::Parquet`] unless it says otherwise.
+    #[serde(default, deserialize_with = "by_name")]
+    pub format: Option<Format>,
+    /// One that goes with the format: by default zstd for Parquet, and none for NDJSON.
+    #[serde(default, deserialize_with = "by_name")]
+    pub compression: Option<Compression>,
     /// Only events of these domains; empty for all.
     #[serde(default, deserialize_with = "null_as_default")]
     pub domains: Vec<String>,
     /// Only events of these types; empty for all.
     #[serde(default, deserialize_with = "null_as_default")]
     pub event_types: Vec<String>,
-    /// Plan only: read and write no events.
+    /// Plan only: no object is read and nothing is written.
     #[serde(default, deserialize_with = "null_as_default")]
     pub dry_run: bool,
-    /// The caller's own id of the run: an [`ExecutionId`].
+    /// The caller's own id of the run: an [`ExecutionId`]. Derived when absent.
     #[serde(default)]
     pub execution_id: Option<String>,
 }
@@ -77,14 +80,14 @@ pub struct RequestLimits {
     pub filter_value_bytes_max: usize,
 }
 
-/// What a request comes to.
+/// A resolved request and how to run it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolution {
-    /// What is recovered. Two runs with equal ones write the same.
+    /// What to recover. Two runs with equal ones write the same events.
     pub request: ResolvedRequest,
-    /// Plan only: read and write no events.
+    /// Plan only: no object is read and nothing is written.
     pub dry_run: bool,
-    /// The caller's own id of the run, if it brought one.
+    /// The caller's own id of the run, if it has chosen one.
     pub execution_id: Option<ExecutionId>,
 }
 
@@ -117,12 +120,12 @@ impl Default for RequestLimits {
 }
 
 impl RecoveryRequest {
-    /// Reads a request from its JSON, without judging its values.
+    /// Reads a request from its JSON. What its texts say is left to [`resolve`](Self::resolve).
     ///
     /// # Errors
     ///
-    /// No JSON object, more than [`REQUEST_BYTES_MAX`] bytes, and fields that are unknown, missing,
-    /// given twice or of another JSON type.
+    /// No JSON object, more than [`REQUEST_BYTES_MAX`] bytes, fields that are unknown, missing,
+    /// given twice or of another JSON type, and names that no window, format or compression has.
     pub fn from_json(json: &[u8]) -> Result<Self, RequestError> {
         if json.len() > REQUEST_BYTES_MAX {
             return Err(RequestError::new("request", "is too long")
@@ -132,12 +135,13 @@ impl RecoveryRequest {
         serde_json::from_slice(json).map_err(|error| diagnose::diagnose(json, &error))
     }
 
-    /// Checks every value and fills in the defaults. `tolerance` is the deployment's setting.
+    /// Checks every value and fills in the defaults. `tolerance` is the deployment's setting; `now` bounds
+    /// the start.
     ///
     /// # Errors
     ///
-    /// The first field that is not acceptable, in the order of the struct, but the range as a whole
-    /// after each of its ends.
+    /// The first invalid field, in the order of the struct; the range as a whole counts after its two
+    /// ends.
     pub fn resolve(
         self,
         limits: &RequestLimits,
@@ -151,12 +155,11 @@ impl RecoveryRequest {
         })?;
         let range = Range::parse(&self.start, &self.end)?;
         range.check(limits, now)?;
-        let kind = choose("window", self.window.as_deref(), &WindowKind::ALL)?;
+        let kind = self.window.unwrap_or_default();
         if kind == WindowKind::Publish {
             range.check_whole_hours()?;
         }
-        let format = choose("format", self.format.as_deref(), &Format::ALL)?;
-        let compression = choose_compression(format, self.compression.as_deref())?;
+        let output = output::choose(self.format.unwrap_or_default(), self.compression)?;
         let request = ResolvedRequest {
             org_id,
             start: range.start,
@@ -166,8 +169,7 @@ impl RecoveryRequest {
                 lead_secs: tolerance.lead_secs,
                 lag_secs: tolerance.lag_secs,
             },
-            format,
-            compression,
+            output,
             domains: filter_values("domains", self.domains, limits)?,
             event_types: filter_values("event_types", self.event_types, limits)?,
         };
@@ -186,7 +188,7 @@ impl RecoveryRequest {
     }
 }
 
-/// A requested range and the text it comes from.
+/// A requested range, and the texts that errors quote.
 struct Range<'a> {
     start: DateTime<Utc>,
     end: DateTime<Utc>,
@@ -299,58 +301,6 @@ impl Bound {
     }
 }
 
-/// A value that a request chooses by its name.
-trait Choice: Copy {
-    fn name(self) -> &'static str;
-}
-
-impl Choice for WindowKind {
-    fn name(self) -> &'static str {
-        self.as_str()
-    }
-}
-
-impl Choice for Format {
-    fn name(self) -> &'static str {
-        self.as_str()
-    }
-}
-
-impl Choice for Compression {
-    fn name(self) -> &'static str {
-        self.as_str()
-    }
-}
-
-/// The one of `choices` that `text` names, the first when there is no text.
-fn choose<T: Choice>(field: &str, text: Option<&str>, choices: &[T]) -> Result<T, RequestError> {
-    let name = text.or_else(|| choices.first().map(|first| first.name()));
-    choices
-        .iter()
-        .copied()
-        .find(|choice| Some(choice.name()) == name)
-        .ok_or_else(|| {
-            RequestError::new(field, "is not one of its values")
-                .accepts(any_of(choices.iter().map(|choice| choice.name())))
-                .found(quoted(text.unwrap_or_default()))
-        })
-}
-
-fn choose_compression(format: Format, text: Option<&str>) -> Result<Compression, RequestError> {
-    choose("compression", text, format.compressions()).map_err(|error| {
-        let other = Format::ALL.into_iter().find(|other| {
-            let names = other.compressions().iter().map(|c| c.as_str());
-            names.into_iter().any(|name| Some(name) == text)
-        });
-        let Some(other) = other else { return error };
-        RequestError {
-            problem: format!("does not go with the format `{}`", format.as_str()),
-            hint: Some(format!("it goes with the format `{}`", other.as_str())),
-            ..error
-        }
-    })
-}
-
 fn filter_values(
     field: &str,
     values: Vec<String>,
@@ -389,6 +339,17 @@ where
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
+/// One of an enum's names. Without this, serde_json would take `{"ndjson": null}` for a name, too.
+fn by_name<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let name = Option::<String>::deserialize(deserializer)?;
+    name.map(|name| T::deserialize(name.into_deserializer()))
+        .transpose()
+}
+
 fn day_after(day: DateTime<Utc>) -> DateTime<Utc> {
     day.checked_add_days(Days::new(1))
         .unwrap_or(DateTime::<Utc>::MAX_UTC)
@@ -399,8 +360,8 @@ fn days_rounded_up(length: TimeDelta) -> i64 {
     days + i64::from(length > TimeDelta::days(days))
 }
 
-/// `chrono` keeps 23:59:60 as a second of its own, which no other instant in this project has: it
-/// is the first second of the next minute.
+/// `chrono` keeps 23:59:60 as a second of its own, which nothing else in this project has. It becomes the
+/// first second of the next minute.
 fn without_leap_second(instant: DateTime<Utc>) -> DateTime<Utc> {
     match instant.timestamp_subsec_nanos().checked_sub(1_000_000_000) {
         Some(nanos) => DateTime::from_timestamp(instant.timestamp() + 1, nanos).unwrap_or(instant),

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
+use event_recovery_format::OutputFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::org_id::OrgId;
+use crate::request::output::{self, Compression, Format};
 use crate::request::window::{Window, WindowKind};
 
 /// A request in which every value is present and valid. The ledger keeps it.
@@ -14,23 +15,22 @@ use crate::request::window::{Window, WindowKind};
 pub struct ResolvedRequest {
     /// Whose backup.
     pub org_id: OrgId,
-    /// The first instant.
+    /// The first instant of the range.
     pub start: DateTime<Utc>,
     /// The first instant after the range.
     pub end: DateTime<Utc>,
     /// What decides whether an event lies in the range.
     pub window: WindowParameters,
-    /// How events are written.
-    pub format: Format,
-    /// How the output is compressed; goes with the format.
-    pub compression: Compression,
+    /// How events are written; in JSON the two fields `format` and `compression`.
+    #[serde(flatten, with = "output")]
+    pub output: OutputFormat,
     /// Only events of these domains; empty for all.
     pub domains: BTreeSet<String>,
     /// Only events of these types; empty for all.
     pub event_types: BTreeSet<String>,
 }
 
-/// What makes a [`Window`] of a range.
+/// What a range needs to become a [`Window`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WindowParameters {
     /// What decides whether an event belongs to the window.
@@ -41,31 +41,7 @@ pub struct WindowParameters {
     pub lag_secs: u32,
 }
 
-/// How events are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Format {
-    /// The platform's columns, and one for everything else.
-    Parquet,
-    /// The event's own bytes, one event a line.
-    Ndjson,
-}
-
-/// How the output is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// gzip, for NDJSON.
-    Gzip,
-    /// Zstandard, for both formats.
-    Zstd,
-    /// Snappy, for Parquet.
-    Snappy,
-}
-
-/// Which events of the window are wanted.
+/// Which events of the window to write. The others are read and counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filters {
     /// Only events of these domains; empty for all.
@@ -74,23 +50,8 @@ pub struct Filters {
     pub event_types: BTreeSet<String>,
 }
 
-/// The format of the files, where the two go together.
-pub(crate) fn output_format(format: Format, compression: Compression) -> Option<OutputFormat> {
-    Some(match (format, compression) {
-        (Format::Ndjson, Compression::None) => OutputFormat::Ndjson(NdjsonCompression::None),
-        (Format::Ndjson, Compression::Gzip) => OutputFormat::Ndjson(NdjsonCompression::Gzip),
-        (Format::Ndjson, Compression::Zstd) => OutputFormat::Ndjson(NdjsonCompression::Zstd),
-        (Format::Parquet, Compression::Zstd) => OutputFormat::Parquet(ParquetCompression::Zstd),
-        (Format::Parquet, Compression::Snappy) => OutputFormat::Parquet(ParquetCompression::Snappy),
-        (Format::Parquet, Compression::None) => OutputFormat::Parquet(ParquetCompression::None),
-        (Format::Ndjson, Compression::Snappy) | (Format::Parquet, Compression::Gzip) => {
-            return None;
-        }
-    })
-}
-
 impl ResolvedRequest {
-    /// The window to recover.
+    /// The range with its parameters.
     pub fn window(&self) -> Window {
         Window {
             kind: self.window.kind,
@@ -101,7 +62,7 @@ impl ResolvedRequest {
         }
     }
 
-    /// The events that are wanted.
+    /// The filters on content.
     pub fn filters(&self) -> Filters {
         Filters {
             domains: self.domains.clone(),
@@ -111,7 +72,7 @@ impl ResolvedRequest {
 
     /// The first field in which `other` differs; `None` when both are equal.
     pub fn first_difference(&self, other: &Self) -> Option<&'static str> {
-        // Taken apart without `..`, so that a field added later cannot be forgotten here.
+        // Destructured without `..`: a field that is added later must be compared, too.
         let Self {
             org_id,
             start,
@@ -122,11 +83,11 @@ impl ResolvedRequest {
                     lead_secs,
                     lag_secs,
                 },
-            format,
-            compression,
+            output,
             domains,
             event_types,
         } = self;
+        let (format, compression) = (Format::of(*output), Compression::of(*output));
         [
             ("org_id", *org_id != other.org_id),
             ("start", *start != other.start),
@@ -134,8 +95,8 @@ impl ResolvedRequest {
             ("window", *kind != other.window.kind),
             ("lead_secs", *lead_secs != other.window.lead_secs),
             ("lag_secs", *lag_secs != other.window.lag_secs),
-            ("format", *format != other.format),
-            ("compression", *compression != other.compression),
+            ("format", format != Format::of(other.output)),
+            ("compression", compression != Compression::of(other.output)),
             ("domains", *domains != other.domains),
             ("event_types", *event_types != other.event_types),
         ]
@@ -144,42 +105,9 @@ impl ResolvedRequest {
     }
 }
 
-impl Format {
-    /// Every format, the default first.
-    pub const ALL: [Self; 2] = [Self::Parquet, Self::Ndjson];
-
-    /// The format as requests write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Parquet => "parquet",
-            Self::Ndjson => "ndjson",
-        }
-    }
-
-    /// The compressions that go with the format, its default first.
-    pub fn compressions(self) -> &'static [Compression] {
-        match self {
-            Self::Parquet => &[Compression::Zstd, Compression::Snappy, Compression::None],
-            Self::Ndjson => &[Compression::None, Compression::Gzip, Compression::Zstd],
-        }
-    }
-}
-
-impl Compression {
-    /// The compression as requests write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-            Self::Snappy => "snappy",
-        }
-    }
-}
-
 impl Filters {
-    /// Whether an event with these values is wanted. An event without a value, or with one that is
-    /// no string (`None`), is wanted only where nothing is asked of it. Case matters.
+    /// Whether an event with these values is written. `None` stands for a field that is absent or not a
+    /// string; it passes only a filter that is empty. Case matters.
     pub fn allows(&self, domain: Option<&str>, event_type: Option<&str>) -> bool {
         let passes = |wanted: &BTreeSet<String>, value: Option<&str>| {
             wanted.is_empty() || value.is_some_and(|value| wanted.contains(value))
@@ -190,6 +118,7 @@ impl Filters {
 
 #[cfg(test)]
 mod tests {
+    use event_recovery_format::ParquetCompression;
     use serde_json::json;
 
     use super::*;
@@ -206,8 +135,7 @@ mod tests {
                 lead_secs: 900,
                 lag_secs: 3600,
             },
-            format: Format::Parquet,
-            compression: Compression::Zstd,
+            output: OutputFormat::Parquet(ParquetCompression::Zstd),
             domains: ["b", "a"].map(str::to_owned).into(),
             event_types: BTreeSet::new(),
         }

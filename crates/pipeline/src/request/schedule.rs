@@ -1,11 +1,11 @@
-//! Scheduled recoveries: which window a scheduled time stands for.
+//! Scheduled recoveries: which window belongs to a scheduled time.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use thiserror::Error;
 
 use crate::backup::org_id::OrgId;
 use crate::request::RecoveryRequest;
-use crate::request::resolved::Format;
+use crate::request::output::Format;
 use crate::request::window::{Tolerance, WindowKind};
 
 /// The intervals that divide a day, in hours.
@@ -21,16 +21,16 @@ pub struct Schedule {
     settle_secs: u32,
 }
 
-/// A setting that no schedule can have.
+/// An invalid schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ScheduleError {
-    /// An interval that does not divide a day.
+    /// Consecutive windows would not adjoin at midnight.
     #[error("an interval of {found} hours is not one of 1, 6, 12 and 24")]
     Interval {
         /// The hours found.
         found: u32,
     },
-    /// Objects of the window could still come.
+    /// Objects of the window could still arrive when it is planned.
     #[error("a settle time of {found} s is below lead and lag, {least} s together")]
     Settle {
         /// The seconds found.
@@ -69,7 +69,7 @@ impl Schedule {
         })
     }
 
-    /// The window that the scheduled time stands for: its first instant, and the first after it.
+    /// The window of a scheduled time: its first instant, and the first after it.
     pub fn window(&self, scheduled: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
         let interval = i64::from(self.interval_hours) * 3600;
         let latest = scheduled.timestamp() - i64::from(self.settle_secs);
@@ -78,7 +78,7 @@ impl Schedule {
         (end - TimeDelta::seconds(interval), end)
     }
 
-    /// The request that the scheduled time stands for.
+    /// The request of a scheduled time: a `publish` window without filters.
     pub fn request(
         &self,
         scheduled: DateTime<Utc>,
@@ -91,8 +91,8 @@ impl Schedule {
             org_id: org_id.to_string(),
             start: text(start),
             end: text(end),
-            window: Some(WindowKind::Publish.as_str().to_owned()),
-            format: Some(format.as_str().to_owned()),
+            window: Some(WindowKind::Publish),
+            format: Some(format),
             ..RecoveryRequest::default()
         }
     }

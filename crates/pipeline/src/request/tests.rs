@@ -1,3 +1,4 @@
+use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
 use serde_json::{Value, json};
 
 use super::*;
@@ -41,8 +42,7 @@ fn the_smallest_request_gets_the_defaults() {
             lead_secs: 900,
             lag_secs: 3600,
         },
-        format: Format::Parquet,
-        compression: Compression::Zstd,
+        output: OutputFormat::Parquet(ParquetCompression::Zstd),
         domains: BTreeSet::new(),
         event_types: BTreeSet::new(),
     };
@@ -69,8 +69,10 @@ fn the_designs_example_is_accepted() {
     let request = &resolution.request;
     assert_eq!(request.org_id.as_str(), ORG);
     assert_eq!(request.window.kind, WindowKind::Publish);
-    assert_eq!(request.format, Format::Ndjson);
-    assert_eq!(request.compression, Compression::Gzip);
+    assert_eq!(
+        request.output,
+        OutputFormat::Ndjson(NdjsonCompression::Gzip)
+    );
     assert!(request.domains.iter().eq(["account", "cards"]));
     assert!(resolution.dry_run);
     assert_eq!(resolution.execution_id.unwrap().as_str(), "run-1");
@@ -143,8 +145,8 @@ fn each_format_has_its_compressions() {
     ];
     for (changes, expected) in rows {
         let request = resolve(changes.clone()).unwrap().request;
-        assert_eq!(request.compression.as_str(), expected, "{changes}");
-        assert!(request.format.compressions().contains(&request.compression));
+        let compression = Compression::of(request.output);
+        assert_eq!(compression.as_str(), expected, "{changes}");
     }
 }
 
@@ -176,6 +178,8 @@ fn a_refusal_names_the_field_and_what_it_accepts() {
         ("compression of the other format", json!({"compression": "gzip"}), "compression", "`zstd`, `snappy` or `none`", "`ndjson`"),
         ("NDJSON with Snappy", json!({"format": "ndjson", "compression": "snappy"}), "compression", "`none`, `gzip` or `zstd`", "`parquet`"),
         ("no compression", json!({"compression": "lz4"}), "compression", "`zstd`", ""),
+        ("no compression of NDJSON", json!({"format": "ndjson", "compression": "lz4"}), "compression", "`none`, `gzip` or `zstd`: \"lz4\"", ""),
+        ("a name in an object", json!({"format": {"ndjson": null}}), "format", "wrong JSON type", ""),
         ("empty domain", json!({"domains": ["a", ""]}), "domains", "empty", "leave"),
         ("padded", json!({"event_types": ["a "]}), "event_types", "white space", ""),
         ("control", json!({"domains": ["a\nb"]}), "domains", "control", ""),

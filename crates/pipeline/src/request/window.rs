@@ -37,10 +37,11 @@ const SECOND_NANOS: i128 = 1_000_000_000;
 const MILLISECOND_NANOS: u128 = 1_000_000;
 
 /// What decides whether an event belongs to a window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WindowKind {
     /// When the event arrived.
+    #[default]
     Arrival,
     /// When the platform published the event's object, in whole hours.
     Publish,
@@ -76,7 +77,7 @@ pub struct Window {
     pub lag_secs: u32,
 }
 
-/// Why a window is none.
+/// An invalid window or tolerance.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WindowError {
     /// It ends before or when it starts.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crc_fast::{CrcAlgorithm, Digest};
 
-/// Sums up what is written to it.
+/// The checksum of all bytes that were written to it.
 pub(crate) struct Checksum(Digest);
 
 impl Checksum {

@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// What is written at a time: large enough that the device's latency does not count.
+/// What is written at a time, in bytes: large enough that the device's latency does not count.
 const BLOCK_BYTES: usize = 1024 * 1024;
 /// What Linux may want addresses and lengths to be multiples of: the largest logical block.
 const ALIGNMENT: usize = 4096;
@@ -43,7 +43,7 @@ impl DirectFile {
         Ok(new)
     }
 
-    /// Writes what is left, and everything through to the disk.
+    /// Writes the last block, and flushes the file to the disk.
     pub(crate) fn sync(mut self) -> io::Result<()> {
         let length = self.position + self.block.bytes().len() as u64;
         self.block.pad_to_alignment();

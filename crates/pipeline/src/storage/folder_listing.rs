@@ -1,4 +1,4 @@
-//! Lists what lies below a folder, so that nothing of it can stop the rest from being listed.
+//! Lists what lies below a folder. No entry can keep the others from being listed.
 //!
 //! Links are followed. What can't be opened is listed like a file, without a size, and fails when it
 //! is opened, by its name: a link that leads nowhere or in a circle, a FIFO, a folder that must not
@@ -18,7 +18,7 @@ use crate::storage::{LevelPage, ListPage, ListedObject, UnreadableEntry};
 ///
 /// # Errors
 ///
-/// The folder itself can't be read, or there is something wrong that a second attempt may not meet.
+/// The folder itself can't be read, or a failure is transient.
 pub(crate) fn list_folder(root: &Path, folder: &Path, skipped: &Path) -> io::Result<ListPage> {
     list_with(|path| fs::read_dir(path), root, folder, skipped)
 }
@@ -27,12 +27,12 @@ pub(crate) fn list_folder(root: &Path, folder: &Path, skipped: &Path) -> io::Res
 ///
 /// # Errors
 ///
-/// The folder itself can't be read, or there is something wrong that a second attempt may not meet.
+/// The folder itself can't be read, or a failure is transient.
 pub(crate) fn list_level(root: &Path, folder: &Path, skipped: &Path) -> io::Result<LevelPage> {
     list_level_with(|path| fs::read_dir(path), root, folder, skipped)
 }
 
-/// The same, with what reads a folder, as in [`list_with`].
+/// As [`list_level`], with the function that reads a folder, as in [`list_with`].
 fn list_level_with(
     read_dir: impl Fn(&Path) -> io::Result<ReadDir>,
     root: &Path,
@@ -58,7 +58,7 @@ fn list_level_with(
             Ok(false) => {}
             Ok(true) => folders.push(format!("{}/", listing.key(&path))),
             Err(error) if is_missing(&error) => {}
-            Err(error) if is_passing(&error) => return Err(error),
+            Err(error) if is_transient(&error) => return Err(error),
             Err(_) => listing.add_unopenable(&path),
         }
     }
@@ -80,7 +80,7 @@ fn list_level_with(
 ///
 /// # Errors
 ///
-/// The folder itself can't be read, or there is something wrong that a second attempt may not meet.
+/// The folder itself can't be read, or a failure is transient.
 fn holds_anything(
     read_dir: impl Fn(&Path) -> io::Result<ReadDir>,
     folder: &Path,
@@ -93,7 +93,7 @@ fn holds_anything(
         }
         let entries = match read_dir(&next) {
             Ok(entries) => entries,
-            Err(error) if next == folder || is_passing(&error) => return Err(error),
+            Err(error) if next == folder || is_transient(&error) => return Err(error),
             Err(error) if is_missing(&error) => continue,
             Err(_) => return Ok(true),
         };
@@ -109,8 +109,8 @@ fn holds_anything(
     Ok(false)
 }
 
-/// The same as [`list_folder`], with what reads a folder, so that tests can have it fail: who runs them may be allowed
-/// to read everything.
+/// As [`list_folder`], with the function that reads a folder, so that tests can make it fail: the user who
+/// runs them may be allowed to read everything.
 fn list_with(
     read_dir: impl Fn(&Path) -> io::Result<ReadDir>,
     root: &Path,
@@ -133,8 +133,8 @@ fn list_with(
             read_dir(&next).and_then(|entries| listing.add_entries(entries, &trail, &mut pending));
         match read {
             Err(error) if is_missing(&error) => {}
-            Err(error) if next == folder || is_passing(&error) => return Err(error),
-            // What was listed of it before it failed stays.
+            Err(error) if next == folder || is_transient(&error) => return Err(error),
+            // The entries that were listed before the failure stay.
             Err(_) => listing.add_unopenable(&next),
             Ok(()) => {}
         }
@@ -187,7 +187,7 @@ fn trail_to(root: &Path, folder: &Path) -> io::Result<Option<Trail>> {
             Ok(Some(followed)) => trail = followed,
             Ok(None) => return Ok(None),
             // Listed like a file, below the folder that holds it.
-            Err(error) if !is_passing(&error) => return Ok(None),
+            Err(error) if !is_transient(&error) => return Ok(None),
             Err(error) => return Err(error),
         }
     }
@@ -243,7 +243,7 @@ impl Listing<'_> {
         });
     }
 
-    /// Lists what is there and is no file, unless it has gone away.
+    /// Lists an entry that is not a regular file, unless it has been removed meanwhile.
     fn add_unopenable(&mut self, path: &Path) {
         let metadata = match fs::symlink_metadata(path) {
             Err(error) if is_missing(&error) => return,
@@ -253,7 +253,7 @@ impl Listing<'_> {
         self.found.objects.push(ListedObject {
             key: self.key(path),
             size: 0,
-            // No file has it: one that takes the place has changed since it was planned.
+            // No file has such an etag: a file that takes the place counts as changed since it was planned.
             etag: format!("no-file-{}", last_modified.timestamp()),
             last_modified,
         });
@@ -311,8 +311,9 @@ pub(crate) fn is_missing(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the process or the machine is short of something, which says nothing about a file.
-fn is_passing(error: &io::Error) -> bool {
+/// Whether the process or the machine is short of something. Such a failure is transient, and says nothing
+/// about the entry.
+fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(
         error.kind(),
@@ -370,7 +371,7 @@ mod tests {
             expected.map(|(key, size)| (key.to_owned(), size)),
             "a closed folder"
         );
-        // An hour that can't be read is no empty hour, and what may pass is no reason to leave
+        // An hour that can't be read must not count as empty, and a transient failure must not leave
         // anything out of a plan.
         assert!(list("hour", io::ErrorKind::PermissionDenied).is_err());
         assert!(list("hour/closed", io::ErrorKind::Interrupted).is_err());

@@ -3,10 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
+use crate::storage::blocking::unblock;
 use crate::storage::checksum::Checksum;
 use crate::storage::direct_file::DirectFile;
 use crate::storage::folder_listing::{etag, is_missing, list_folder, list_level, printable};
@@ -21,8 +23,16 @@ use crate::storage::{
 /// What is written is first written to the staging folder, synced, and then renamed into place, so
 /// the staging folder must lie on the same file system. One process at a time may write records
 /// conditionally.
+///
+/// Its asynchronous functions do their work on threads that may block. [`CreateObject`] and the readers
+/// that [`OpenObject`] gives block where they are called, as their traits say: the pipeline calls them
+/// from one thread for a whole object.
 #[derive(Debug)]
-pub struct LocalFolder {
+pub struct LocalFolder(Arc<Folder>);
+
+/// The same, with functions that block.
+#[derive(Debug)]
+struct Folder {
     root: PathBuf,
     staging: PathBuf,
     staged: AtomicU64,
@@ -31,13 +41,86 @@ pub struct LocalFolder {
 impl LocalFolder {
     /// A storage in `root`, which stages what it writes in `staging`. Creates neither.
     pub fn new(root: impl Into<PathBuf>, staging: impl Into<PathBuf>) -> Self {
-        Self {
+        Self(Arc::new(Folder {
             root: root.into(),
             staging: staging.into(),
             staged: AtomicU64::new(0),
-        }
+        }))
     }
 
+    /// Calls `work` where it may block.
+    async fn unblock<T: Send + 'static>(
+        &self,
+        operation: StorageOperation,
+        key: &str,
+        work: impl FnOnce(&Folder, &str) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let (folder, owned) = (Arc::clone(&self.0), key.to_owned());
+        unblock(operation, key, move || work(&folder, &owned)).await
+    }
+}
+
+#[async_trait]
+impl ListObjects for LocalFolder {
+    /// The whole listing in one page: a folder can't be read from a point on.
+    async fn list_page(&self, prefix: &str, _next: Option<&str>) -> Result<ListPage, StorageError> {
+        self.unblock(StorageOperation::List, prefix, Folder::list_page)
+            .await
+    }
+
+    async fn list_level(
+        &self,
+        prefix: &str,
+        _next: Option<&str>,
+    ) -> Result<LevelPage, StorageError> {
+        self.unblock(StorageOperation::List, prefix, Folder::list_level)
+            .await
+    }
+}
+
+#[async_trait]
+impl OpenObject for LocalFolder {
+    async fn open(&self, key: &str, etag: &str) -> Result<Box<dyn Read + Send>, StorageError> {
+        let etag = etag.to_owned();
+        let opened = self.unblock(StorageOperation::Read, key, move |folder, key| {
+            folder.open(key, &etag)
+        });
+        Ok(Box::new(opened.await?))
+    }
+}
+
+#[async_trait]
+impl Records for LocalFolder {
+    async fn get(&self, key: &str) -> Result<Option<Record>, StorageError> {
+        self.unblock(StorageOperation::Read, key, Folder::get).await
+    }
+
+    async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
+        self.unblock(StorageOperation::Write, key, move |folder, key| {
+            folder.stage_record(key, &bytes)?.commit()
+        })
+        .await
+    }
+
+    async fn put_if(
+        &self,
+        key: &str,
+        bytes: Vec<u8>,
+        precondition: Precondition,
+    ) -> Result<Written, StorageError> {
+        self.unblock(StorageOperation::Write, key, move |folder, key| {
+            folder.put_if(key, &bytes, precondition)
+        })
+        .await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), StorageError> {
+        self.unblock(StorageOperation::Remove, key, Folder::delete)
+            .await
+    }
+}
+
+impl Folder {
     fn path(&self, operation: StorageOperation, key: &str) -> Result<PathBuf, StorageError> {
         // On Windows a backslash separates folders too.
         let is_unsafe =
@@ -80,12 +163,8 @@ impl LocalFolder {
         write().map_err(|error| storage_error(StorageOperation::Write, key, error))?;
         Ok(staged)
     }
-}
 
-#[async_trait]
-impl ListObjects for LocalFolder {
-    /// The whole listing in one page: a folder can't be read from a point on.
-    async fn list_page(&self, prefix: &str, _next: Option<&str>) -> Result<ListPage, StorageError> {
+    fn list_page(&self, prefix: &str) -> Result<ListPage, StorageError> {
         let folder = self.folder_of(prefix)?;
         // What is staged is not there yet.
         let mut page = list_folder(&self.root, &folder, &self.staging)
@@ -99,11 +178,7 @@ impl ListObjects for LocalFolder {
         Ok(page)
     }
 
-    async fn list_level(
-        &self,
-        prefix: &str,
-        _next: Option<&str>,
-    ) -> Result<LevelPage, StorageError> {
+    fn list_level(&self, prefix: &str) -> Result<LevelPage, StorageError> {
         let folder = self.folder_of(prefix)?;
         let mut page = list_level(&self.root, &folder, &self.staging)
             .map_err(|error| storage_error(StorageOperation::List, prefix, error))?;
@@ -117,11 +192,8 @@ impl ListObjects for LocalFolder {
         page.unreadable.sort_unstable();
         Ok(page)
     }
-}
 
-#[async_trait]
-impl OpenObject for LocalFolder {
-    async fn open(&self, key: &str, etag: &str) -> Result<Box<dyn Read + Send>, StorageError> {
+    fn open(&self, key: &str, etag: &str) -> Result<OpenFile, StorageError> {
         let path = self.path(StorageOperation::Read, key)?;
         let (file, _) = open_regular(&path).map_err(|error| {
             let hint = "put a regular file in its place and start a new run, or remove it";
@@ -133,7 +205,7 @@ impl OpenObject for LocalFolder {
             etag: etag.to_owned(),
         };
         object.check_unchanged()?;
-        Ok(Box::new(object))
+        Ok(object)
     }
 }
 
@@ -169,9 +241,8 @@ impl Read for OpenFile {
     }
 }
 
-#[async_trait]
-impl Records for LocalFolder {
-    async fn get(&self, key: &str) -> Result<Option<Record>, StorageError> {
+impl Folder {
+    fn get(&self, key: &str) -> Result<Option<Record>, StorageError> {
         let mut file = match open_regular(&self.path(StorageOperation::Read, key)?) {
             Ok((file, _)) => file,
             Err(NotOpened::Io(error)) if is_missing(&error) => return Ok(None),
@@ -187,32 +258,25 @@ impl Records for LocalFolder {
         Ok(Some(Record { bytes, etag }))
     }
 
-    async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
-        self.stage_record(key, &bytes)?.commit()
-    }
-
-    async fn put_if(
+    fn put_if(
         &self,
         key: &str,
-        bytes: Vec<u8>,
+        bytes: &[u8],
         precondition: Precondition,
     ) -> Result<Written, StorageError> {
         if let Precondition::Unchanged(etag) = &precondition
-            && self
-                .get(key)
-                .await?
-                .is_none_or(|record| record.etag != *etag)
+            && self.get(key)?.is_none_or(|record| record.etag != *etag)
         {
             return Ok(Written::PreconditionFailed);
         }
-        let staged = self.stage_record(key, &bytes)?;
+        let staged = self.stage_record(key, bytes)?;
         match precondition {
             Precondition::Absent => staged.commit_if_absent(),
             Precondition::Unchanged(_) => staged.commit().map(|()| Written::Yes),
         }
     }
 
-    async fn delete(&self, key: &str) -> Result<(), StorageError> {
+    fn delete(&self, key: &str) -> Result<(), StorageError> {
         match fs::remove_file(self.path(StorageOperation::Remove, key)?) {
             Err(error) if !is_missing(&error) => {
                 Err(storage_error(StorageOperation::Remove, key, error))
@@ -224,7 +288,7 @@ impl Records for LocalFolder {
 
 impl CreateObject for LocalFolder {
     fn create(&self, key: &str) -> Result<Box<dyn StagedObject>, StorageError> {
-        let staged = self.stage(key)?;
+        let staged = self.0.stage(key)?;
         let file = DirectFile::create(&staged.path)
             .map_err(|error| storage_error(StorageOperation::Write, key, error))?;
         Ok(Box::new(StagedFile {
@@ -283,9 +347,9 @@ impl Drop for StagedPath {
     }
 }
 
-/// An object in the making.
+/// An object that is being written.
 struct StagedFile {
-    // Dropped, and so closed, before its path is removed; `None` once all of it is on the disk.
+    // Dropped, and so closed, before its path is removed; `None` once the file is synced.
     file: Option<DirectFile>,
     staged: StagedPath,
 }
@@ -315,13 +379,13 @@ impl StagedObject for StagedFile {
     }
 }
 
-/// A rename lasts once the folder that holds the name is on the disk.
+/// A rename survives a crash only once the folder that holds the name is synced.
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     path.parent()
         .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-/// What is said of a file that can't be opened; the hint is for what is no regular file.
+/// The error of a file that can't be opened; the hint is for entries that are not regular files.
 fn not_opened(key: &str, error: NotOpened, hint: &str) -> StorageError {
     match error {
         NotOpened::Io(error) => storage_error(StorageOperation::Read, key, error),

@@ -1,10 +1,12 @@
 //! What the pipeline asks of a storage, one small trait for each capability.
 
+pub(crate) mod blocking;
 pub(crate) mod checksum;
 pub(crate) mod direct_file;
 pub(crate) mod error;
 pub(crate) mod folder_listing;
 pub(crate) mod folder_lock;
+pub(crate) mod listing;
 pub(crate) mod local_folder;
 pub(crate) mod regular_file;
 
@@ -34,10 +36,10 @@ pub struct ListedObject {
 pub struct ListPage {
     /// The objects, in ascending order of their keys' bytes.
     pub objects: Vec<ListedObject>,
-    /// What is there and can't be an object, in any order. Nobody can open it, so whoever lists must
-    /// say that it was left out.
+    /// Entries that can't be objects, in any order. Nobody can open them, so the caller must report that
+    /// they were left out.
     pub unreadable: Vec<UnreadableEntry>,
-    /// What the call for the next page must bring; `None` on the last page.
+    /// The cursor of the next page; `None` on the last page.
     pub next: Option<String>,
 }
 
@@ -60,16 +62,16 @@ pub struct Record {
     pub etag: String,
 }
 
-/// What must hold for a record to be written.
+/// The condition of a conditional write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Precondition {
-    /// There is none with its key.
+    /// There is no record with the key.
     Absent,
-    /// The one with its key still has this etag.
+    /// The record with the key still has this etag.
     Unchanged(String),
 }
 
-/// What became of a conditional write.
+/// The result of a conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
     /// It was written.
@@ -81,25 +83,26 @@ pub enum Written {
 /// Part of a listing that goes no further than the next slash.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LevelPage {
-    /// The objects whose keys have no slash behind the prefix.
+    /// The objects whose keys have no slash after the prefix.
     pub objects: Vec<ListedObject>,
-    /// What the keys of all others begin with, up to and with the first slash behind the prefix.
+    /// The common prefixes of all others, each up to and including the first slash after the prefix.
     pub folders: Vec<String>,
     /// What lies directly under the prefix and can't be an object, as in [`ListPage::unreadable`].
     pub unreadable: Vec<UnreadableEntry>,
-    /// What the call for the next page must bring; `None` on the last page.
+    /// The cursor of the next page; `None` on the last page.
     pub next: Option<String>,
 }
 
 /// Lists objects.
 #[async_trait]
 pub trait ListObjects: Send + Sync {
-    /// One page of the objects whose keys begin with `prefix`; `next` comes from the page before.
+    /// One page of the objects whose keys begin with `prefix`; `next` is the cursor of the page before.
     async fn list_page(&self, prefix: &str, next: Option<&str>) -> Result<ListPage, StorageError>;
 
     /// One page of what lies directly under `prefix`. A folder may come on several pages.
     ///
-    /// As provided it goes through all objects that lie deeper, too; storages that can do better should.
+    /// The provided implementation lists all objects that lie deeper, too; storages that can do better
+    /// should.
     async fn list_level(
         &self,
         prefix: &str,
@@ -112,8 +115,8 @@ pub trait ListObjects: Send + Sync {
             ..LevelPage::default()
         };
         for object in page.objects {
-            let behind = object.key.get(prefix.len()..).unwrap_or_default();
-            match behind.find('/') {
+            let rest = object.key.get(prefix.len()..).unwrap_or_default();
+            match rest.find('/') {
                 None => level.objects.push(object),
                 Some(slash) => {
                     let folder = &object.key[..=prefix.len() + slash];
@@ -155,15 +158,16 @@ pub trait Records: Send + Sync {
 
 /// Writes objects of any size, so that nothing of them is visible before they are complete.
 pub trait CreateObject: Send + Sync {
-    /// Begins an object. May block; called from threads that may.
+    /// Begins an object. May block; called from threads that may block.
     fn create(&self, key: &str) -> Result<Box<dyn StagedObject>, StorageError>;
 }
 
-/// An object being written. Dropped without [`commit`](Self::commit), it leaves nothing behind.
+/// An object that is being written. Dropped without [`commit`](Self::commit), it leaves nothing in the
+/// storage.
 pub trait StagedObject: Write + Send {
-    /// Hands over what waits in memory and gives the memory back, for an object that is written to its
-    /// end and must wait for others before it is committed: nothing may be written afterwards. May
-    /// block. Does nothing where next to nothing waits.
+    /// Flushes what is buffered and frees the memory, for an object that is complete and must wait for
+    /// others before it is committed: nothing may be written afterwards. May block. Does nothing where
+    /// next to nothing is buffered.
     fn seal(&mut self) -> Result<(), StorageError> {
         Ok(())
     }
@@ -178,79 +182,3 @@ impl<T: ListObjects + OpenObject> Source for T {}
 /// Where events and the ledger are written to.
 pub trait Destination: ListObjects + Records + CreateObject {}
 impl<T: ListObjects + Records + CreateObject> Destination for T {}
-
-/// Everything below a prefix in one page, for prefixes that hold few.
-///
-/// # Errors
-///
-/// The first error of a page.
-pub async fn list_entries(
-    storage: &(impl ListObjects + ?Sized),
-    prefix: &str,
-) -> Result<ListPage, StorageError> {
-    let mut listed = ListPage::default();
-    for_each_page(storage, prefix, |page| {
-        listed.objects.extend(page.objects);
-        listed.unreadable.extend(page.unreadable);
-    })
-    .await?;
-    Ok(listed)
-}
-
-/// All objects below a prefix, for prefixes that hold few and nothing but objects.
-///
-/// # Errors
-///
-/// The first error of a page, and anything there that can't be an object.
-pub async fn list_all(
-    storage: &(impl ListObjects + ?Sized),
-    prefix: &str,
-) -> Result<Vec<ListedObject>, StorageError> {
-    let listed = list_entries(storage, prefix).await?;
-    match listed.unreadable.first() {
-        None => Ok(listed.objects),
-        Some(entry) => {
-            let problem = Problem::Permanent(format!("`{}`: {}", entry.name, entry.reason));
-            let error = StorageError::new(StorageOperation::List, prefix, problem);
-            Err(error.with_hint("give it a name in UTF-8, or move it away"))
-        }
-    }
-}
-
-/// Hands on each page of a listing.
-///
-/// # Errors
-///
-/// The first error of a page.
-pub async fn for_each_page(
-    storage: &(impl ListObjects + ?Sized),
-    prefix: &str,
-    mut on_page: impl FnMut(ListPage),
-) -> Result<(), StorageError> {
-    let mut next = None;
-    loop {
-        let mut page = storage.list_page(prefix, next.as_deref()).await?;
-        next = page.next.take();
-        on_page(page);
-        if next.is_none() {
-            return Ok(());
-        }
-    }
-}
-
-/// Hands on each page of what lies directly under a prefix.
-pub(crate) async fn for_each_level_page(
-    storage: &(impl ListObjects + ?Sized),
-    prefix: &str,
-    mut on_page: impl FnMut(LevelPage),
-) -> Result<(), StorageError> {
-    let mut next = None;
-    loop {
-        let mut page = storage.list_level(prefix, next.as_deref()).await?;
-        next = page.next.take();
-        on_page(page);
-        if next.is_none() {
-            return Ok(());
-        }
-    }
-}

@@ -1,7 +1,7 @@
 //! Opens files for reading, regular ones alone.
 //!
 //! Opening a FIFO waits until somebody writes to it, and reading a device may never end. Both can lie
-//! where a file is expected, and must not hold up what has nothing to do with them.
+//! where a file is expected, and must not block a whole run.
 
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io;
@@ -10,9 +10,9 @@ use std::path::Path;
 /// Why a file was not opened.
 #[derive(Debug)]
 pub(crate) enum NotOpened {
-    /// The file system says so.
+    /// The file system's own error.
     Io(io::Error),
-    /// There is something else, in words that go on with "it is".
+    /// Something else than a regular file, as the end of a sentence that begins with "it is".
     Irregular(&'static str),
 }
 
@@ -25,8 +25,8 @@ impl From<io::Error> for NotOpened {
 /// Opens the file at the path, or what links there lead to, if it is a regular file. Never waits
 /// for another process.
 pub(crate) fn open_regular(path: &Path) -> Result<(File, Metadata), NotOpened> {
-    // Looked at before the open, which is enough to make a device act, and after it, since something
-    // else may have come into the file's place.
+    // Checked before the open, since opening alone can make a device act, and after it, since something
+    // else may have taken the file's place.
     check_regular(path, &metadata(path)?)?;
     let mut options = OpenOptions::new();
     options.read(true);

@@ -20,10 +20,10 @@ use crate::work::staged_output::StagedOutput;
 /// they were written into the backup long after they arrived. What one file holds by itself: up to
 /// 8 MiB of columns that are kept for the next batch, and a part of 8 MiB of an upload.
 pub const OPEN_DATES_MAX: usize = 4;
-/// Most bytes of rows and pages that the open files of one object may hold back together, before all of
+/// Most bytes of rows and pages that the open files of one object may hold together, before all of
 /// them are flushed: as many as a single Parquet file may, 4 MiB of rows and 32 MiB of pages.
 const BUFFERED_BYTES_MAX: usize = 36 * 1024 * 1024;
-/// How many bytes of events are written before the open files are asked again what they hold back.
+/// How many bytes of events are written between two checks of what the open files hold.
 const RELIEF_BYTES: usize = 256 * 1024;
 
 /// Days since 1970-01-01.
@@ -39,7 +39,7 @@ pub(crate) struct DayFiles<'a> {
     open: BTreeMap<Day, EventWriter<StagedOutput>>,
     /// Files that are complete and wait to be committed.
     complete: BTreeMap<Day, StagedOutput>,
-    /// Bytes of events since the open files were last asked what they hold back.
+    /// Bytes of events since the last check of what the open files hold.
     bytes_since_relief: usize,
 }
 
@@ -56,7 +56,7 @@ impl<'a> DayFiles<'a> {
         }
     }
 
-    /// Writes the event to the file of its day, if that day is this reading's.
+    /// Writes the event to the file of its day, if this reading writes that day.
     pub(crate) fn write(
         &mut self,
         day: Day,
@@ -77,7 +77,7 @@ impl<'a> DayFiles<'a> {
         self.relieve(envelope.event().len())
     }
 
-    /// The writer of the day, unless the day has had its reading or must wait for the next one.
+    /// The writer of the day; `None` if an earlier reading has written the day, or a later one will.
     fn writer(
         &mut self,
         day: Day,
@@ -99,7 +99,7 @@ impl<'a> DayFiles<'a> {
         }
     }
 
-    /// Keeps what all open files hold back together within bounds.
+    /// Flushes all open files once they hold more than [`BUFFERED_BYTES_MAX`] together.
     fn relieve(&mut self, event_bytes: usize) -> Result<(), TransformError> {
         self.bytes_since_relief += event_bytes;
         if self.open.len() < 2 || self.bytes_since_relief < RELIEF_BYTES {
@@ -119,7 +119,7 @@ impl<'a> DayFiles<'a> {
     pub(crate) fn end_reading(&mut self) -> Result<bool, TransformError> {
         let was_first_reading = std::mem::take(&mut self.is_first_reading);
         if self.open.is_empty() && !was_first_reading {
-            // The days that were left are gone.
+            // The first reading found more days than are there now.
             return Err(StorageError::changed(self.job.key.as_str()).into());
         }
         let is_another = self.complete.len() + self.open.len() < self.events.len();
@@ -138,7 +138,7 @@ impl<'a> DayFiles<'a> {
         Ok(is_another)
     }
 
-    /// The files in the order of their days, once no reading is left.
+    /// The files in the order of their days. To be called after the last reading.
     pub(crate) fn into_outputs(self) -> Vec<StagedOutput> {
         self.complete.into_values().collect()
     }

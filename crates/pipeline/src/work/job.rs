@@ -1,4 +1,4 @@
-//! What the recovery of one object needs to know, and why it may fail.
+//! The inputs of one object's recovery, and its errors.
 
 use std::io;
 
@@ -19,7 +19,7 @@ use crate::storage::{CreateObject, StorageError};
 /// [`OPEN_DATES_MAX`](crate::OPEN_DATES_MAX) of them another reading of the object.
 pub const DATES_MAX: usize = 64;
 
-/// What the recovery of one object needs to know.
+/// The inputs of one object's recovery.
 pub(crate) struct Job<'a> {
     pub(crate) ledger: &'a Ledger,
     pub(crate) org_id: &'a OrgId,
@@ -34,12 +34,12 @@ pub(crate) struct Job<'a> {
     pub(crate) observer: &'a dyn Observer,
 }
 
-/// Bounds on what one object may ask of a worker.
+/// Limits of one object, which bound a worker's memory and time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TransformLimits {
-    /// On one event.
+    /// Of one event: size and nesting. An event beyond them is rejected.
     pub event: Limits,
-    /// On the decoded object.
+    /// Of the decoded object. An object beyond them fails.
     pub decode: DecodeLimits,
 }
 

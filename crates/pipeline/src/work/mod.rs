@@ -1,4 +1,4 @@
-//! The worker: recovers the object of one task and leaves a receipt.
+//! The worker: recovers the object of one task and writes its receipt.
 
 pub(crate) mod day_files;
 pub(crate) mod job;
@@ -8,9 +8,10 @@ pub(crate) mod transform;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use event_recovery_format::{DecodeError, OutputFormat};
+use event_recovery_format::DecodeError;
 use thiserror::Error;
 use tokio::runtime::Handle;
+use tracing::{Span, debug, instrument};
 
 use crate::audit::call::{AuditCallError, AuditCaller, CallAuditor};
 use crate::backup::org_id::OrgId;
@@ -20,42 +21,42 @@ use crate::ledger::receipt::{Done, KnownReceipt, Receipt, State};
 use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, SOFTWARE, to_json};
 use crate::queue::QueueError;
 use crate::queue::task::{TASK_VERSION, Task};
-use crate::request::resolved::output_format;
 use crate::storage::{Destination, Precondition, RequestId, Source, StorageError, Written};
 use crate::work::job::{Job, TransformError, TransformLimits};
 use crate::work::transform::{Transformed, commit, object_time, transform};
 
 /// Recovers objects of one org from one source to one destination.
 pub struct Worker {
-    /// Where the backup is.
+    /// The backup; only read.
     pub source: Arc<dyn Source>,
-    /// Where events and receipts go.
+    /// Receives events, rejected fragments and receipts.
     pub destination: Arc<dyn Destination>,
-    /// Whose backup it is.
+    /// Whose backup it is. Events of other orgs are not taken for events beside fragments.
     pub org_id: OrgId,
-    /// Whom to call when a run changes after its audit, where others than the caller audit it.
+    /// Calls the auditor again when a run changes after its audit; `None` where the caller audits the run
+    /// itself.
     pub auditor: Option<Arc<dyn CallAuditor>>,
-    /// What one object may ask.
+    /// Limits of each object.
     pub limits: TransformLimits,
-    /// Who watches.
+    /// Is told about progress.
     pub observer: Arc<dyn Observer>,
 }
 
 /// One delivery of a task by the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivery {
-    /// How often the task has been delivered, this time included; from 1.
+    /// The task's receive count, this delivery included; from 1.
     pub number: u32,
-    /// After how many deliveries the queue gives up.
+    /// The queue's limit, after which the task becomes a dead letter.
     pub deliveries_max: u32,
-    /// When it is.
+    /// The current time.
     pub now: DateTime<Utc>,
-    /// How long an attempt may take, in seconds.
+    /// How long the attempt may take, in seconds; at most [`ATTEMPT_SECS_MAX`](crate::ATTEMPT_SECS_MAX).
     pub attempt_secs_max: u32,
 }
 
 impl Delivery {
-    /// Whether the queue will not deliver the task again.
+    /// Whether the queue delivers the task no more.
     pub fn is_last(&self) -> bool {
         self.number >= self.deliveries_max
     }
@@ -67,7 +68,7 @@ impl Delivery {
     }
 }
 
-/// Why a task is not dealt with: it must stay in the queue.
+/// Why a task has no receipt. It must stay in the queue.
 #[derive(Debug, Error)]
 pub enum WorkError {
     /// A newer version of this software wrote the task.
@@ -76,10 +77,7 @@ pub enum WorkError {
         /// The task's version.
         found: u32,
     },
-    /// The format and the compression do not go together.
-    #[error("the task asks for a compression that does not go with its format")]
-    InvalidTask,
-    /// It may succeed when tried again.
+    /// The storage failed in a way that a retry may mend.
     #[error(transparent)]
     Transient(StorageError),
     /// The receipt could not be read or written.
@@ -88,12 +86,12 @@ pub enum WorkError {
     /// The auditor could not be called.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// The attempt died.
+    /// The attempt panicked, or the runtime cancelled it.
     #[error("the attempt at `{key}` died: {detail}")]
     Died {
         /// The object's key.
         key: String,
-        /// What is known of it.
+        /// Which of the two.
         detail: String,
     },
 }
@@ -108,7 +106,7 @@ impl WorkError {
             Self::NewerTask { .. } => {
                 Some("use the version of this software that wrote it".to_owned())
             }
-            Self::InvalidTask | Self::Died { .. } => None,
+            Self::Died { .. } => None,
         }
     }
 
@@ -118,7 +116,7 @@ impl WorkError {
             Self::Transient(error) => error.request_id(),
             Self::Ledger(error) => error.request_id(),
             Self::Queue(error) => error.request_id(),
-            Self::NewerTask { .. } | Self::InvalidTask | Self::Died { .. } => None,
+            Self::NewerTask { .. } | Self::Died { .. } => None,
         }
     }
 
@@ -127,29 +125,30 @@ impl WorkError {
         match self {
             Self::Transient(_) | Self::Queue(_) | Self::Died { .. } => true,
             Self::Ledger(LedgerError::Storage(error)) => error.is_transient(),
-            Self::Ledger(_) | Self::NewerTask { .. } | Self::InvalidTask => false,
+            Self::Ledger(_) | Self::NewerTask { .. } => false,
         }
     }
 }
 
 impl Worker {
-    /// Deals with the task: afterwards there is a receipt with the state done or failed, which is
-    /// returned, and the queue may forget the task. A task that is done already stays so.
+    /// Processes the task. Afterwards it has a receipt with the state done or failed, which is returned, and
+    /// the queue may forget the task. Idempotent: a task that is done already stays as it is.
     ///
     /// # Errors
     ///
     /// See [`WorkError`]; the task must be delivered again.
+    #[instrument(skip_all, fields(execution_id = %task.execution_id, key = %task.key, attempt = delivery.number))]
     pub async fn work(&self, task: &Task, delivery: Delivery) -> Result<Receipt, WorkError> {
         if task.version > TASK_VERSION {
             return Err(WorkError::NewerTask {
                 found: task.version,
             });
         }
-        let format = output_format(task.format, task.compression).ok_or(WorkError::InvalidTask)?;
         let ledger = Ledger::new(task.execution_id.clone());
         let receipt_key = ledger.receipt_key(&task.id());
         let known = KnownReceipt::read(&*self.destination, &receipt_key, &task.key).await?;
         if let Some(receipt) = known.done() {
+            debug!("the task is done already");
             self.observer.task_ended(receipt);
             return Ok(receipt.clone());
         }
@@ -163,20 +162,23 @@ impl Worker {
                 return Ok(receipt);
             }
         }
-        let state = match self.attempt(task, &ledger, format).await {
+        let state = match self.attempt(task, &ledger).await {
             Ok(done) => State::Done(Box::new(done)),
             Err(Failure::Final { reason, hint }) => State::Failed { reason, hint },
             Err(Failure::Transient(error)) if delivery.is_last() => State::Failed {
                 reason: format!("gave up after {attempts} attempts: {error}"),
                 hint: Some(hint_to_repeat(error.hint())),
             },
-            Err(Failure::Transient(error)) => return Err(WorkError::Transient(error)),
+            Err(Failure::Transient(error)) => {
+                debug!(%error, "the attempt has failed and may be repeated");
+                return Err(WorkError::Transient(error));
+            }
             Err(Failure::Died(detail)) => {
                 let key = task.key.to_string();
                 return Err(WorkError::Died { key, detail });
             }
         };
-        // Looked at before the receipt is there: an audit that ends later has seen it.
+        // Read before the receipt is written: an audit that ends after this has seen the receipt.
         let is_audited = self.is_audited(&ledger, delivery.now).await?;
         let receipt = slot.write(state).await?;
         if let Some(wait_hours) = is_audited {
@@ -186,7 +188,7 @@ impl Worker {
         Ok(receipt)
     }
 
-    /// If the run's audit has ended, how long the next may wait, in hours.
+    /// If the run's audit has ended, how long the next one may wait for the run, in hours.
     async fn is_audited(
         &self,
         ledger: &Ledger,
@@ -221,9 +223,9 @@ impl Worker {
         })
     }
 
-    /// Writes down that the task's last attempt is about to begin, so that it counts as failed
-    /// should nothing be heard of it again. For tasks that must wait for others of their batch. Does
-    /// nothing if an earlier attempt has failed for a reason: should the last one die, it is the better one.
+    /// Records that the task's last attempt is about to begin, so that the task counts as failed if the
+    /// worker dies. For tasks that must wait for others of their batch. Keeps the receipt of an earlier
+    /// attempt that has failed, since its reason says more.
     ///
     /// # Errors
     ///
@@ -274,12 +276,7 @@ impl Worker {
         }
     }
 
-    async fn attempt(
-        &self,
-        task: &Task,
-        ledger: &Ledger,
-        format: OutputFormat,
-    ) -> Result<Done, Failure> {
+    async fn attempt(&self, task: &Task, ledger: &Ledger) -> Result<Done, Failure> {
         if !task.key.is_plain() {
             return Err(Failure::Final {
                 reason: "its key has an empty, `.` or `..` part, a NUL, or more than 1,024 bytes, so \
@@ -301,7 +298,9 @@ impl Worker {
         let (task, ledger) = (task.clone(), ledger.clone());
         let (org_id, limits) = (self.org_id.clone(), self.limits);
         let (destination, observer) = (Arc::clone(&self.destination), Arc::clone(&self.observer));
+        let span = Span::current();
         let blocking = tokio::task::spawn_blocking(move || {
+            let _entered = span.enter();
             let job = Job {
                 ledger: &ledger,
                 org_id: &org_id,
@@ -310,7 +309,7 @@ impl Worker {
                 time,
                 window: &task.window,
                 filters: &task.filters,
-                format,
+                format: task.output,
                 limits,
                 destination: &*destination,
                 observer: &*observer,
@@ -326,7 +325,7 @@ impl Worker {
                 outputs,
                 rejected,
             } = transform(open, &job)?;
-            // Only now that the object has been read to its end may any of it become visible.
+            // The object has been read to its end. Before that, nothing of it may become visible.
             let outputs = commit(outputs)?;
             let rejected = commit(rejected.into_iter().collect())?.pop();
             Ok::<_, TransformError>((counts, outputs, rejected))
@@ -351,7 +350,7 @@ impl Worker {
     }
 }
 
-/// What to do about an object that was given up, beside what to do about what went wrong.
+/// The hint of an object that was given up: the cause's own hint, then how to retry.
 fn hint_to_repeat(hint: Option<String>) -> String {
     let repeat = "run the same request with the same execution id again";
     hint.map_or_else(
@@ -360,11 +359,11 @@ fn hint_to_repeat(hint: Option<String>) -> String {
     )
 }
 
-/// Why an attempt came to nothing.
+/// Why an attempt has failed.
 enum Failure {
-    /// Trying again can help.
+    /// A retry may succeed.
     Transient(StorageError),
-    /// Trying again can't help.
+    /// A retry would fail in the same way.
     Final {
         reason: String,
         hint: Option<String>,
@@ -411,11 +410,11 @@ impl From<TransformError> for Failure {
     }
 }
 
-/// The place of one task's receipt, which a receipt that is done never leaves.
+/// The key of one task's receipt. A receipt that is done is never replaced.
 struct ReceiptSlot<'a> {
     worker: &'a Worker,
     key: String,
-    /// The etag of the receipt that is there.
+    /// The etag of the receipt that was read last; `None` if there was none.
     etag: Option<String>,
     template: Receipt,
 }
@@ -440,14 +439,21 @@ impl ReceiptSlot<'_> {
                 .put_if(&self.key, bytes.clone(), precondition)
                 .await?;
             let current = KnownReceipt::read(destination, &self.key, &receipt.key).await?;
-            // Also when it came directly after ours: its etag must not become ours.
+            // Also when it was written directly after ours: its etag must not be taken for ours.
             if let Some(done) = current.done() {
+                if *done != receipt {
+                    debug!(key = self.key, "another worker has done the task meanwhile");
+                }
                 return Ok(done.clone());
             }
             self.etag = current.etag;
             if written == Written::Yes {
                 return Ok(receipt);
             }
+            debug!(
+                key = self.key,
+                "another worker has written the receipt meanwhile"
+            );
         }
         Err(LedgerError::Invalid {
             key: self.key.clone(),

@@ -1,4 +1,4 @@
-//! An output that is measured while it is written.
+//! An output that is counted and checksummed while it is written.
 
 use std::io::{self, Write};
 
@@ -6,7 +6,7 @@ use crate::ledger::receipt::Output;
 use crate::storage::checksum::Checksum;
 use crate::storage::{CreateObject, StagedObject, StorageError};
 
-/// Counts and sums up what goes into a staged object.
+/// A staged object with the size, checksum and rows of what was written so far.
 pub(crate) struct StagedOutput {
     object: Box<dyn StagedObject>,
     key: String,
@@ -37,12 +37,13 @@ impl StagedOutput {
         self.rows = rows;
     }
 
-    /// Gives its memory back until it is committed. Nothing may be written afterwards.
+    /// Flushes the object and frees its memory until [`commit`](Self::commit). Nothing may be written
+    /// afterwards.
     pub(crate) fn seal(&mut self) -> Result<(), StorageError> {
         self.object.seal()
     }
 
-    /// Makes the object visible and says what it is.
+    /// Makes the object visible, and returns its entry for the receipt.
     pub(crate) fn commit(self) -> Result<Output, StorageError> {
         self.object.commit()?;
         Ok(Output {

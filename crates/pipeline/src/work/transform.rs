@@ -12,6 +12,7 @@ use event_recovery_format::{
 };
 use event_recovery_splitter::{Item, RejectedPart, Splitter};
 use serde::Serialize;
+use tracing::debug;
 
 use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::object_time::ObjectTime;
@@ -24,18 +25,17 @@ use crate::work::day_files::{Day, DayFiles};
 use crate::work::job::{Job, TransformError, write_error};
 use crate::work::staged_output::StagedOutput;
 
-/// How much is read and split at a time, in bytes.
+/// How much is decoded and split at a time, in bytes.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// What came of an object. Nothing is visible before the outputs are committed.
+/// A recovered object. Nothing of it is visible before the outputs are committed.
 pub(crate) struct Transformed {
     pub(crate) counts: Counts,
     pub(crate) outputs: Vec<StagedOutput>,
     pub(crate) rejected: Option<StagedOutput>,
 }
 
-/// Recovers the object that `open` opens, each time from its beginning. Blocks while reading and
-/// writing.
+/// Recovers the object. `open` opens it at its beginning, and is called once for each reading. Blocks.
 pub(crate) fn transform<R: Read>(
     mut open: impl FnMut() -> Result<R, StorageError>,
     job: &Job<'_>,
@@ -43,7 +43,8 @@ pub(crate) fn transform<R: Read>(
     let mut sink = Sink::new(job);
     let counts = read_through(open()?, job, &mut sink)?;
     while sink.end_reading()? {
-        // Whatever its etag says, an object that does not come to the same is not the same.
+        debug!("reads the object again for the files of further days");
+        // Whatever its etag says: an object with other counts is another object.
         if read_through(open()?, job, &mut sink)? != counts {
             return Err(StorageError::changed(job.key.as_str()).into());
         }
@@ -55,7 +56,7 @@ pub(crate) fn transform<R: Read>(
     })
 }
 
-/// Reads the object to its end, and returns what it comes to.
+/// Reads the object to its end, and returns its counts.
 fn read_through(
     reader: impl Read,
     job: &Job<'_>,
@@ -85,7 +86,7 @@ fn read_through(
     Ok(counts)
 }
 
-/// Fills the chunk, unless the end comes first.
+/// Fills the chunk, or less at the end of the object.
 fn fill(reader: &mut impl Read, chunk: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while length < chunk.len() {
@@ -99,7 +100,7 @@ fn fill(reader: &mut impl Read, chunk: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// Takes a storage's error out of what the decoder was told.
+/// Unwraps an error of the storage, which the decoder passes on inside of its own.
 fn decode_error(error: DecodeError) -> TransformError {
     match error {
         DecodeError::Source(error) => match error.downcast::<StorageError>() {
@@ -118,7 +119,7 @@ struct Sink<'a> {
     files: DayFiles<'a>,
     rejected: Option<StagedOutput>,
     is_first_reading: bool,
-    /// Events of this reading that the observer has heard of.
+    /// Events of this reading that the observer was told about.
     observed_events: u64,
 }
 
@@ -134,7 +135,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Tells the observer how far it got. Further readings bring nothing new.
+    /// Tells the observer about progress; only in the first reading, which finds every event.
     fn observe(&mut self, read_bytes: u64) {
         if self.is_first_reading {
             let events = self.counts.events.found - self.observed_events;
@@ -143,7 +144,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Completes what this reading has written. Returns whether there must be another one.
+    /// Completes the files of this reading. Returns whether there must be another one.
     fn end_reading(&mut self) -> Result<bool, TransformError> {
         self.is_first_reading = false;
         let is_another = self.files.end_reading()?;
@@ -251,10 +252,10 @@ impl<'a> Sink<'a> {
 #[derive(Serialize)]
 struct RejectedLine<'a> {
     key: &'a str,
-    /// Where it begins in the decoded stream.
+    /// The position of its first byte in the decoded object.
     offset: u64,
     length: usize,
-    /// Where the fragment begins that this is a further part of.
+    /// For a further part of a long fragment: the offset at which the fragment begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     continues: Option<u64>,
     reason: &'a str,
@@ -264,7 +265,7 @@ struct RejectedLine<'a> {
     base64: Option<String>,
 }
 
-/// The outputs' proofs, once they are all in place.
+/// Makes the outputs visible, and returns their entries for the receipt.
 pub(crate) fn commit(outputs: Vec<StagedOutput>) -> Result<Vec<Output>, StorageError> {
     outputs.into_iter().map(StagedOutput::commit).collect()
 }
@@ -273,7 +274,7 @@ fn day_of_instant(instant: DateTime<Utc>) -> Day {
     instant.timestamp().div_euclid(24 * 60 * 60)
 }
 
-/// The time of the object with this key, by its name or else its hour prefix.
+/// The time in the object's name, or its hour if the name has none.
 pub(crate) fn object_time(key: &SourceKey, org_id: &OrgId) -> ObjectTime {
     let hour: HourPrefix = key.hour();
     ObjectTime::parse(key.name(), org_id, hour)

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use chrono::DateTime;
 use event_recovery_pipeline::{
-    Compression, ExecutionId, Filters, Format, SourceKey, TASK_VERSION, Task, Window, WindowKind,
+    ExecutionId, Filters, NdjsonCompression, OutputFormat, SourceKey, TASK_VERSION, Task, Window,
+    WindowKind,
 };
 
 /// More tasks than any one request takes, some of them large.
@@ -33,8 +34,7 @@ pub(crate) fn tasks() -> Vec<Task> {
                     domains: values.clone(),
                     event_types: values,
                 },
-                format: Format::Ndjson,
-                compression: Compression::None,
+                output: OutputFormat::Ndjson(NdjsonCompression::None),
             }
         })
         .collect()

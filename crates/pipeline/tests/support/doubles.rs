@@ -40,7 +40,7 @@ pub(crate) enum Effect {
     Fail(Problem),
     /// The call panics.
     Panic,
-    /// Somebody else does something, and the call goes on.
+    /// Somebody else does something, then the call proceeds.
     Meanwhile(Arc<dyn Fn() + Send + Sync>),
 }
 

@@ -1,15 +1,16 @@
-//! Hands fragments out, and lets go of bytes that are not needed any more.
+//! Passes fragments on, and drops bytes that are not needed any more.
 
 use super::{Resync, Stage};
 use crate::grammar::is_whitespace;
 use crate::held::emit_parts;
 use crate::item::{Item, Reason, Rejected, RejectedPart, Totals};
 
-/// Longest white space before an event that is not counted to the fragment before it, in bytes.
+/// Longest white space between a fragment and an event, in bytes, that counts to neither. Longer white space counts to
+/// the fragment, whose bytes need not be kept then.
 const TRIMMED_WHITESPACE_BYTES_MAX: usize = 4096;
 
 impl Resync {
-    /// Hands out what is left of the fragment, and the fragment.
+    /// Passes on the remaining parts of the fragment, then the fragment itself.
     pub(super) fn emit_rejected<E>(
         &mut self,
         start: u64,
@@ -28,7 +29,7 @@ impl Resync {
         }))
     }
 
-    /// Hands out the bytes of the fragment up to `end`, from where an earlier call stopped.
+    /// Passes on the bytes of the fragment up to `end`, from where [`release`](Self::release) stopped.
     fn emit_parts<E>(
         &self,
         start: u64,
@@ -41,7 +42,7 @@ impl Resync {
         emit_parts(start, first, bytes, reason, on_item)
     }
 
-    /// The end of a fragment that ends before `end`, without the white space between the two.
+    /// The position before `end` at which a fragment ends if white space between the two is left out.
     pub(super) fn trimmed(&self, end: u64) -> u64 {
         let before = &self.window[..self.index_of(end)];
         let whitespace = before
@@ -57,8 +58,8 @@ impl Resync {
         }
     }
 
-    /// Lets go of bytes that no event can hold any more. They are handed out as parts of the
-    /// fragment, in whole parts only, so that the cuts do not depend on the chunks.
+    /// Drops bytes that no event can hold any more, and passes them on as parts of the fragment: whole parts only, so
+    /// that the cuts do not depend on the chunks.
     pub(super) fn release<E>(
         &mut self,
         on_item: &mut impl FnMut(Item<'_>) -> Result<(), E>,
@@ -69,14 +70,14 @@ impl Resync {
                 self.forget_before(self.position());
                 return Ok(());
             }
-            Stage::Doubt { behind } => {
-                self.forget_before(behind);
+            Stage::Doubt { next } => {
+                self.forget_before(next);
                 return Ok(());
             }
             Stage::InValue { start, flaw } => (start, flaw.unwrap_or(Reason::TooLarge)),
             Stage::Lost { start, reason } => (start, reason),
         };
-        // Twice the need is kept, so that moving the rest to the front costs little.
+        // Twice the need is kept, so that a byte is moved to the front once on average.
         if self.window.len() < 2 * kept_bytes_max + RejectedPart::BYTES_MAX {
             return Ok(());
         }

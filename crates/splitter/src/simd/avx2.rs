@@ -1,14 +1,14 @@
-//! Kernel for AVX2: 32 bytes at a time.
+//! Kernel for AVX2: two vectors of 32 bytes.
 
 use std::arch::x86_64::*;
 
 use crate::block::{BLOCK_BYTES, Block, Kernel};
 use crate::simd::tables::{ESCAPABLE, WHITESPACE};
 
-/// Thirty-two bytes at a time.
+/// Needs `avx2` and `pclmulqdq`.
 ///
-/// SAFETY of the whole: its functions are inlined into `scan_with_avx2` and `outline_with_avx2`, and
-/// called from nowhere else but the tests, which ask the processor too.
+/// SAFETY: its functions are inlined into `scan_with_avx2` and `outline_with_avx2`, which are compiled with these
+/// features, and called from nowhere else except tests, which detect the features too.
 pub(super) struct Avx2;
 
 impl Kernel for Avx2 {
@@ -31,9 +31,9 @@ impl Kernel for Avx2 {
     }
 
     #[inline(always)]
-    fn parity(bits: u64) -> u64 {
+    fn prefix_xor(bits: u64) -> u64 {
         // SAFETY: see `Avx2`.
-        unsafe { parity(bits) }
+        unsafe { prefix_xor(bits) }
     }
 }
 
@@ -41,10 +41,11 @@ impl Kernel for Avx2 {
 #[target_feature(enable = "avx2")]
 fn load(bytes: &[u8; BLOCK_BYTES]) -> [__m256i; 2] {
     let first = bytes.as_ptr().cast::<__m256i>();
-    // SAFETY: both halves lie in the array, and the load needs no alignment.
+    // SAFETY: both halves lie in the array, and the loads need no alignment.
     unsafe { [_mm256_loadu_si256(first), _mm256_loadu_si256(first.add(1))] }
 }
 
+/// The high bit of each byte.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn mask([low, high]: [__m256i; 2]) -> u64 {
@@ -60,7 +61,7 @@ fn equal([low, high]: [__m256i; 2], byte: u8) -> [__m256i; 2] {
     [_mm256_cmpeq_epi8(low, byte), _mm256_cmpeq_epi8(high, byte)]
 }
 
-/// Where the bytes are at most as large, taken without a sign.
+/// Bytes that are at most `byte`, unsigned. AVX2 compares signed bytes only, so a byte is compared with its minimum.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn at_most([low, high]: [__m256i; 2], byte: u8) -> [__m256i; 2] {
@@ -71,13 +72,13 @@ fn at_most([low, high]: [__m256i; 2], byte: u8) -> [__m256i; 2] {
     ]
 }
 
-/// Where the bytes are equal to what the table has for their low four bits.
+/// Bytes that equal the table's entry for their low four bits: one shuffle and one comparison for up to 16 characters.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn equal_by_low_bits([low, high]: [__m256i; 2], table: [u8; 16]) -> [__m256i; 2] {
     let table = u128::from_le_bytes(table);
     let table = _mm256_broadcastsi128_si256(_mm_set_epi64x((table >> 64) as i64, table as i64));
-    // The shuffle gives 0 for bytes above 0x7f: they are never equal to it.
+    // The shuffle yields 0 for bytes above 0x7f, which are therefore never equal.
     [
         _mm256_cmpeq_epi8(_mm256_shuffle_epi8(table, low), low),
         _mm256_cmpeq_epi8(_mm256_shuffle_epi8(table, high), high),
@@ -88,6 +89,7 @@ fn equal_by_low_bits([low, high]: [__m256i; 2], table: [u8; 16]) -> [__m256i; 2]
 #[target_feature(enable = "avx2")]
 fn classify(bytes: &[u8; BLOCK_BYTES]) -> Block {
     let halves @ [low, high] = load(bytes);
+    // In ASCII `{` and `[`, and `}` and `]`, differ in bit 0x20 alone.
     let case = _mm256_set1_epi8(0x20);
     let folded = [_mm256_or_si256(low, case), _mm256_or_si256(high, case)];
     let zero = _mm256_set1_epi8(b'0' as i8);
@@ -97,6 +99,7 @@ fn classify(bytes: &[u8; BLOCK_BYTES]) -> Block {
         backslashes: mask(equal(halves, b'\\')),
         opening: mask(equal(folded, b'{')),
         closing: mask(equal(folded, b'}')),
+        // Bit 0x20 of each byte, shifted to its high bit; there is no shift of single bytes.
         of_object: mask([_mm256_slli_epi16(low, 2), _mm256_slli_epi16(high, 2)]),
         colons: mask(equal(halves, b':')),
         commas: mask(equal(halves, b',')),
@@ -125,16 +128,17 @@ fn two_byte_text(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64) {
     let halves @ [low, high] = load(bytes);
     let first = _mm256_set1_epi8(0xc2_u8 as i8);
     let from_first = [_mm256_sub_epi8(low, first), _mm256_sub_epi8(high, first)];
-    let up_to_going_on = mask(at_most(halves, 0xbf));
+    let up_to_continuation = mask(at_most(halves, 0xbf));
     (
-        up_to_going_on & mask(halves),
+        up_to_continuation & mask(halves),
         mask(at_most(from_first, 0xdf - 0xc2)),
     )
 }
 
+/// A carry-less product with all ones is the prefix XOR: bit `n` is the XOR of the bits `0..=n`.
 #[inline]
 #[target_feature(enable = "pclmulqdq")]
-pub(super) fn parity(bits: u64) -> u64 {
+pub(super) fn prefix_xor(bits: u64) -> u64 {
     let ones = _mm_set1_epi8(-1);
     let product = _mm_clmulepi64_si128::<0>(_mm_set_epi64x(0, bits as i64), ones);
     _mm_cvtsi128_si64(product) as u64

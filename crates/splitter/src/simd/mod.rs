@@ -1,11 +1,13 @@
 //! The kernels for AVX-512, AVX2 and NEON, and the choice between them: the only module with `unsafe`.
 //!
-//! Two things here need it. Vectors are loaded through pointers: always from an array of 64 bytes,
-//! with loads that need no alignment. And a function that is compiled for more instructions than
-//! every processor has may be called only where it is known that this one has them: an
-//! [`Instructions`] other than the portable ones is made in [`Instructions::available`] alone, after
-//! asking the processor.
-#![allow(unsafe_code, reason = "the fast instructions can't be reached without")]
+//! Two things need it. Vectors are loaded through pointers: always from an array of 64 bytes, with loads that need
+//! no alignment. And a function compiled with `target_feature` may be called only on a processor that has the
+//! feature: [`Instructions::available`] detects it, and is the only place that makes an [`Instructions`] other than the
+//! portable one.
+#![allow(
+    unsafe_code,
+    reason = "vector loads and `target_feature` functions need it"
+)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -24,7 +26,16 @@ use crate::block::Portable;
 use crate::outline::outline;
 use crate::scanner::Scanner;
 
-/// The instructions that the splitter finds whole events with. All find the same.
+/// A set of processor instructions to find whole events with. It changes the speed of a splitter and never its items.
+///
+/// ```
+/// use event_recovery_splitter::Instructions;
+///
+/// let available = Instructions::available();
+/// assert!(available.contains(&Instructions::preferred()));
+/// // `avx512`, `avx2`, `neon`: whichever this processor has.
+/// println!("{}", available[0]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Instructions(Kind);
 
@@ -40,14 +51,15 @@ enum Kind {
 }
 
 impl Instructions {
-    /// Those that every processor has.
+    /// General-purpose registers only, which every processor has.
     pub const PORTABLE: Self = Self(Kind::Portable);
 
-    /// Names the instructions to use, `portable`, `avx2`, `avx512` or `neon`, instead of the fastest. Looked
-    /// up once, when the first splitter is made; what the processor lacks is not used.
+    /// The environment variable that names the instructions to prefer: `portable`, `avx2`, `avx512` or `neon`. It is
+    /// read once in a process, when the first splitter is made. Names that are unknown or that the processor lacks
+    /// are ignored.
     pub const VARIABLE: &str = "EVENT_RECOVERY_INSTRUCTIONS";
 
-    /// What this processor can execute, the fastest first.
+    /// The instructions of this processor, fastest first. The last is always [`PORTABLE`](Self::PORTABLE).
     pub fn available() -> Vec<Self> {
         let mut available = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -67,7 +79,7 @@ impl Instructions {
         available
     }
 
-    /// The fastest available, or those that [`VARIABLE`](Self::VARIABLE) names.
+    /// Those that [`VARIABLE`](Self::VARIABLE) names, else the fastest available.
     pub fn preferred() -> Self {
         static PREFERRED: OnceLock<Instructions> = OnceLock::new();
         *PREFERRED.get_or_init(|| {
@@ -80,7 +92,7 @@ impl Instructions {
         })
     }
 
-    /// The name, in lower case.
+    /// The name as [`VARIABLE`](Self::VARIABLE) takes it, such as `avx2`.
     pub fn as_str(self) -> &'static str {
         match self.0 {
             Kind::Portable => "portable",
@@ -93,29 +105,27 @@ impl Instructions {
         }
     }
 
-    /// Goes on with the scan.
+    /// Continues a scan: see [`Scanner::scan`].
     pub(crate) fn scan(self, scanner: &mut Scanner, bytes: &[u8]) {
         match self.0 {
             Kind::Portable => scanner.scan::<Portable>(bytes),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: the processor has what the function is compiled for, see `available`.
+            // SAFETY: `available` has detected the features that the function is compiled with.
             Kind::Avx2 => unsafe { scan_with_avx2(scanner, bytes) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as before.
             Kind::Avx512 => unsafe { scan_with_avx512(scanner, bytes) },
             #[cfg(target_arch = "aarch64")]
-            // SAFETY: the processor has what the function is compiled for, see `available`.
+            // SAFETY: `available` has detected the features that the function is compiled with.
             Kind::Neon => unsafe { scan_with_neon(scanner, bytes) },
         }
     }
 
-    /// Finds the ends of the objects at the beginning of `bytes`, which follow on each other with nothing
-    /// but white space in between: how fast it could be if nothing else were checked. Strings, escapes,
-    /// braces and brackets must fit together.
+    /// Finds the ends of the objects at the beginning of `bytes` by strings, escapes and brackets alone: the speed that
+    /// would be possible without validation, for benchmarks.
     ///
-    /// The ends are positions after the closing braces. The list ends where something else than an
-    /// object follows, where brackets do not match, at an object that the bytes do not hold to its end,
-    /// and at one that is nested deeper than 64 levels.
+    /// The ends are positions after the closing braces. The list ends where something other than an object
+    /// follows, where brackets do not match, at an object that is cut off, and at one nested deeper than 64 levels.
     ///
     /// ```
     /// use event_recovery_splitter::Instructions;
@@ -128,13 +138,13 @@ impl Instructions {
         match self.0 {
             Kind::Portable => outline::<Portable>(bytes),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: the processor has what the function is compiled for, see `available`.
+            // SAFETY: `available` has detected the features that the function is compiled with.
             Kind::Avx2 => unsafe { outline_with_avx2(bytes) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as before.
             Kind::Avx512 => unsafe { outline_with_avx512(bytes) },
             #[cfg(target_arch = "aarch64")]
-            // SAFETY: the processor has what the function is compiled for, see `available`.
+            // SAFETY: `available` has detected the features that the function is compiled with.
             Kind::Neon => unsafe { outline_with_neon(bytes) },
         }
     }
@@ -204,7 +214,7 @@ mod tests {
     use crate::block::tests::check_kernel;
 
     #[test]
-    fn every_kernel_that_runs_here_tells_the_kinds_of_bytes() {
+    fn every_kernel_of_this_processor_classifies_bytes_like_the_reference() {
         for instructions in Instructions::available() {
             match instructions.0 {
                 Kind::Portable => check_kernel::<Portable>(),

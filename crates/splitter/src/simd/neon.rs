@@ -1,13 +1,13 @@
-//! Kernel for NEON: 16 bytes at a time.
+//! Kernel for NEON: four vectors of 16 bytes.
 
 use std::arch::aarch64::*;
 
 use crate::block::{BLOCK_BYTES, Block, Kernel};
 
-/// Sixteen bytes at a time.
+/// Needs `neon` and `aes`.
 ///
-/// SAFETY of the whole: its functions are inlined into `scan_with_neon` and `outline_with_neon`, and
-/// called from nowhere else but the tests, which ask the processor too.
+/// SAFETY: its functions are inlined into `scan_with_neon` and `outline_with_neon`, which are compiled with these
+/// features, and called from nowhere else except tests, which detect the features too.
 pub(super) struct Neon;
 
 impl Kernel for Neon {
@@ -30,9 +30,9 @@ impl Kernel for Neon {
     }
 
     #[inline(always)]
-    fn parity(bits: u64) -> u64 {
+    fn prefix_xor(bits: u64) -> u64 {
         // SAFETY: see `Neon`.
-        unsafe { parity(bits) }
+        unsafe { prefix_xor(bits) }
     }
 }
 
@@ -40,11 +40,12 @@ impl Kernel for Neon {
 #[target_feature(enable = "neon")]
 fn load(bytes: &[u8; BLOCK_BYTES]) -> [uint8x16_t; 4] {
     let first = bytes.as_ptr();
-    // SAFETY: all quarters lie in the array, and the load needs no alignment.
+    // SAFETY: all quarters lie in the array, and the loads need no alignment.
     [0, 16, 32, 48].map(|offset| unsafe { vld1q_u8(first.add(offset)) })
 }
 
-/// One bit a byte: each byte is all ones or all zeros.
+/// A bit for each byte, which must be all ones or all zeros. NEON has no movemask: each byte keeps the bit of its
+/// position, and pairwise additions gather eight bytes in one.
 #[inline]
 #[target_feature(enable = "neon")]
 fn mask(quarters: [uint8x16_t; 4]) -> u64 {
@@ -72,7 +73,7 @@ fn equal(quarters: [uint8x16_t; 4], byte: u8) -> [uint8x16_t; 4] {
     ]
 }
 
-/// Where the bytes are at most as large.
+/// Bytes that are at most `byte`, unsigned.
 #[inline]
 #[target_feature(enable = "neon")]
 fn at_most(quarters: [uint8x16_t; 4], byte: u8) -> [uint8x16_t; 4] {
@@ -90,6 +91,7 @@ fn at_most(quarters: [uint8x16_t; 4], byte: u8) -> [uint8x16_t; 4] {
 #[target_feature(enable = "neon")]
 fn classify(bytes: &[u8; BLOCK_BYTES]) -> Block {
     let quarters @ [first, second, third, fourth] = load(bytes);
+    // In ASCII `{` and `[`, and `}` and `]`, differ in bit 0x20 alone.
     let case = vdupq_n_u8(0x20);
     let folded = [
         vorrq_u8(first, case),
@@ -112,7 +114,7 @@ fn classify(bytes: &[u8; BLOCK_BYTES]) -> Block {
     ];
     let spaces = mask(equal(quarters, b' '));
     let control = mask(at_most(quarters, 0x1f));
-    // Most blocks hold no control character, and then no other white space.
+    // Most blocks hold no control character, and therefore no white space but spaces.
     let others = if control == 0 {
         0
     } else {
@@ -160,15 +162,16 @@ fn two_byte_text(bytes: &[u8; BLOCK_BYTES]) -> (u64, u64) {
         vsubq_u8(d, first),
     ];
     let ascii = mask(at_most(quarters, 0x7f));
-    let up_to_going_on = mask(at_most(quarters, 0xbf));
+    let up_to_continuation = mask(at_most(quarters, 0xbf));
     (
-        up_to_going_on & !ascii,
+        up_to_continuation & !ascii,
         mask(at_most(from_first, 0xdf - 0xc2)),
     )
 }
 
+/// A carry-less product with all ones is the prefix XOR: bit `n` is the XOR of the bits `0..=n`.
 #[inline]
 #[target_feature(enable = "neon,aes")]
-fn parity(bits: u64) -> u64 {
+fn prefix_xor(bits: u64) -> u64 {
     vmull_p64(bits, u64::MAX) as u64
 }

@@ -1,13 +1,13 @@
-//! Tables that a shuffle looks characters up in by their low four bits.
+//! Lookup tables for byte shuffles (`pshufb`), indexed by the low four bits of a byte.
 
-/// The white space of RFC 8259.
+/// White space by RFC 8259; its four characters differ in their low four bits.
 pub(super) const WHITESPACE: [u8; 16] = by_low_bits(b" \t\n\r");
-/// What may be escaped but `b` and `r`, which share their low bits with the quote.
+/// The characters that may be escaped, except `b` and `r`, which have the low four bits of the quote.
 pub(super) const ESCAPABLE: [u8; 16] = by_low_bits(b"\"\\/fntu");
 
-/// A table of characters whose low four bits differ, each in the place that its bits name.
+/// A table of characters whose low four bits differ, each at the index of its low four bits.
 const fn by_low_bits(characters: &[u8]) -> [u8; 16] {
-    // The other places hold what never leads there: only a byte with low bits 1 leads to place 1.
+    // The other entries must equal no byte that is looked up in them: 1 is looked up at index 1 only, which has 0.
     let mut table = [1; 16];
     table[1] = 0;
     let mut index = 0;

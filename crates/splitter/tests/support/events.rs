@@ -1,4 +1,4 @@
-//! Events of every shape, torn ones, and streams cut into chunks.
+//! Strategies for events of every shape, for damage, and for chunks.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ pub fn whitespace() -> impl Strategy<Value = String> {
     "[ \t\r\n]{0,3}"
 }
 
-/// The content of a JSON string, raw: braces, escapes and quotes are the rule, not the exception.
+/// The content of a JSON string as written, with many braces, escapes and quotes.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         3 => "[a-z]{1,4}",
@@ -19,7 +19,7 @@ fn text() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat())
 }
 
-/// A key that the rule's parser can read: serde_json refuses lone surrogates there.
+/// A key without lone surrogates, which serde_json refuses in keys.
 fn key() -> impl Strategy<Value = String> {
     text().prop_map(|text| format!("k{}", text.replace("\\udc00", "")))
 }
@@ -53,7 +53,7 @@ pub fn object() -> impl Strategy<Value = String> {
     })
 }
 
-/// An envelope with the id anywhere among its keys. No other key can be an `event_id`.
+/// An envelope with its id at any position. Other keys begin with `k`, so that none of them is `event_id`.
 pub fn envelope() -> impl Strategy<Value = String> {
     (
         prop::collection::vec((key(), value()), 0..4),
@@ -80,9 +80,9 @@ pub fn cut<'a>(stream: &'a [u8], lengths: &[usize]) -> Vec<&'a [u8]> {
         if rest.is_empty() {
             break;
         }
-        let (chunk, behind) = rest.split_at(length.min(rest.len()));
+        let (chunk, after) = rest.split_at(length.min(rest.len()));
         chunks.push(chunk);
-        rest = behind;
+        rest = after;
     }
     chunks
 }

@@ -1,4 +1,4 @@
-//! What the tests share: collecting items, and serde_json as the oracle.
+//! Collects items and checks their invariants, with serde_json as the oracle.
 
 #![allow(
     dead_code,
@@ -49,8 +49,8 @@ impl Split {
     }
 }
 
-/// Splits the chunks and checks what holds for any input: the parts make up the fragments, and the
-/// items lie in the stream in order, without overlap, with nothing but white space between them.
+/// Splits the chunks, and asserts the invariants of any input: the parts make up the fragments, and the items lie in
+/// the stream in order, without overlap, with nothing but white space between them.
 pub fn split_chunks<'a>(
     chunks: impl IntoIterator<Item = &'a [u8]>,
     limits: Limits,
@@ -106,7 +106,7 @@ pub fn split_with<'a>(
     split
 }
 
-/// The separators that the splitter noted are those that a plain walk finds.
+/// Asserts that the recorded separators are those that a loop over the bytes finds.
 fn check_separators(event: Event<'_>) {
     let Some(separators) = event.separators else {
         return;
@@ -171,7 +171,7 @@ pub fn split(stream: &[u8]) -> Split {
     split_chunks([stream], Limits::default(), is_envelope)
 }
 
-/// The rule that a run without a known org uses: a top-level string `event_id`.
+/// The rule of a run without an org id: a top-level string `event_id`.
 pub fn is_envelope(object: &[u8]) -> bool {
     #[derive(serde::Deserialize)]
     struct Envelope<'a> {
@@ -185,7 +185,7 @@ pub fn is_envelope(object: &[u8]) -> bool {
     })
 }
 
-/// Whether serde_json takes the bytes for a JSON object, at any depth.
+/// Whether serde_json accepts the bytes as a JSON object, of any depth.
 pub fn oracle_is_object(bytes: &[u8]) -> bool {
     use serde::Deserialize as _;
     let Ok(text) = std::str::from_utf8(bytes) else {

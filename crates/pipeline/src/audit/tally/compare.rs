@@ -1,14 +1,15 @@
-//! Compares what was tallied with what else lies in the ledger and in the destination.
+//! Compares the tally with the earlier audit and with the files in the destination.
 
 use event_recovery_format::OutputFormat;
+use futures::TryStreamExt;
 
 use super::{DISAGREEMENTS_MAX, RUN_AGAIN, Tally};
 use crate::audit::error::AuditError;
 use crate::audit::file_check::check_content;
 use crate::ledger::report::AuditDigests;
 use crate::ledger::{LedgerError, read_sealed, read_version, report_digest, seal};
-use crate::request::resolved::output_format;
-use crate::storage::{ListObjects, ListedObject, OpenObject, Records, for_each_page};
+use crate::storage::listing::list_pages;
+use crate::storage::{ListObjects, ListedObject, OpenObject, Records};
 
 impl Tally<'_> {
     /// Looks for receipts that belong to no task. Before the plan is complete, they may belong to one
@@ -21,13 +22,14 @@ impl Tally<'_> {
             return Ok(());
         }
         let mut strays = Vec::new();
-        for_each_page(destination, &self.ledger.receipts_prefix(), |page| {
+        let prefix = self.ledger.receipts_prefix();
+        let mut pages = list_pages(destination, &prefix);
+        while let Some(page) = pages.try_next().await? {
             let keys = page.objects.into_iter().map(|object| object.key);
             strays.extend(keys.filter(|key| !self.receipt_keys.contains(key)));
             strays.extend(page.unreadable.into_iter().map(|entry| entry.name));
             strays.truncate(DISAGREEMENTS_MAX);
-        })
-        .await?;
+        }
         for key in strays {
             self.disagree(format!("the receipt `{key}` belongs to no task of the run"));
         }
@@ -93,22 +95,16 @@ impl Tally<'_> {
         reread: Option<&dyn OpenObject>,
     ) -> Result<(), AuditError> {
         let success_key = self.ledger.success_key();
-        let request = &self.request.request;
-        let format = output_format(request.format, request.compression);
+        let format = self.request.request.output;
         for prefix in [self.ledger.output_prefix(), self.ledger.rejected_prefix()] {
-            let mut next = None;
-            loop {
-                let page = destination.list_page(&prefix, next.as_deref()).await?;
+            let mut pages = list_pages(destination, &prefix);
+            while let Some(page) = pages.try_next().await? {
                 for file in page.objects.iter().filter(|file| file.key != success_key) {
                     self.compare_file(file, reread, format).await?;
                 }
-                // No task writes such names, but who reads the folder may read what has them.
+                // No task writes such names, but a reader of the folder may read such files.
                 for entry in &page.unreadable {
                     self.disagree(format!("`{}` belongs to no task of the run", entry.name));
-                }
-                next = page.next;
-                if next.is_none() {
-                    break;
                 }
             }
         }
@@ -124,7 +120,7 @@ impl Tally<'_> {
         &mut self,
         file: &ListedObject,
         reread: Option<&dyn OpenObject>,
-        format: Option<OutputFormat>,
+        format: OutputFormat,
     ) -> Result<(), AuditError> {
         let (key, size) = (&file.key, file.size);
         match (self.files.remove(key), reread) {

@@ -1,4 +1,4 @@
-//! What the tally comes to: the report and its verdict.
+//! Makes the report and its verdict of the tally.
 
 use super::Tally;
 use crate::ledger::report::{AuditDigests, Report, Times, Verdict};
@@ -123,7 +123,7 @@ impl Tally<'_> {
                 unexpected.named.first().map_or("", String::as_str)
             ));
         }
-        // Judged as of the planning: what came later is not in the plan, however old it is by now.
+        // As of the planning: objects that arrived later are not in the plan, however old they are by now.
         if self
             .request
             .request

@@ -1,10 +1,13 @@
-//! Plans many objects against stand-ins in memory that answer as slowly as the services do, and prints
-//! how long it took. Usage: `cargo run --release --example plan_many -- OBJECTS`.
+//! Plans a month of many objects and prints the time, CPU time and memory that it took. Storage and queue
+//! are stand-ins in memory that answer after the latencies of S3 and SQS.
+//!
+//! `cargo bench --package event-recovery-pipeline --bench plan_many -- OBJECTS`, 200,000 by default.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
+    missing_docs,
     reason = "a measurement that prints, where a failure is a panic"
 )]
 
@@ -23,16 +26,16 @@ use event_recovery_pipeline::{
     Tolerance, Unobserved, Written,
 };
 use futures::{StreamExt, stream};
-use support::{cpu_secs, peak_resident_mib};
+use support::{cpu_secs, objects_argument, peak_resident_mib};
 use tokio::time::sleep;
 
 const ORG: &str = "tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be";
 const HOURS: u64 = 720;
-/// What S3 and SQS take within their region, on the slow side.
+/// Latencies of S3 and SQS from within their region, on the slow side.
 const LIST_PAGE: Duration = Duration::from_millis(100);
 const RECORD: Duration = Duration::from_millis(30);
 const SEND_BATCH: Duration = Duration::from_millis(20);
-/// As the queue on SQS sends them.
+/// The concurrency of `event-recovery-aws` when it sends batches to SQS.
 const BATCHES_AT_ONCE: usize = 16;
 
 struct Source {
@@ -82,7 +85,7 @@ impl Records for Ledger {
 
     async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
         sleep(RECORD).await;
-        // Task lists are not read again here, and would take the memory that is measured.
+        // Task lists are written and never read back here; keeping them would count as the planner's memory.
         let kept = if key.contains("/tasks/") {
             Vec::new()
         } else {
@@ -135,9 +138,7 @@ impl SendTasks for Queue {
 
 #[tokio::main]
 async fn main() {
-    let objects: u64 = std::env::args()
-        .nth(1)
-        .map_or(200_000, |text| text.parse().expect("a number of objects"));
+    let objects = objects_argument().unwrap_or(200_000);
     let request = format!(
         r#"{{"org_id":"{ORG}","start":"2024-04-01","end":"2024-04-30","window":"publish"}}"#
     );

@@ -1,12 +1,14 @@
-//! Audits a run of many objects against a stand-in that makes up its records when they are asked for
-//! and answers as slowly as the services do, and prints what that took. Usage: `cargo run --release
-//! --example audit_many -- OBJECTS`.
+//! Audits a run of many objects and prints the time, CPU time and memory that it took. The storage is a
+//! stand-in that makes up each record when it is read, and answers after the latency of S3.
+//!
+//! `cargo bench --package event-recovery-pipeline --bench audit_many -- OBJECTS`, 100,000 by default.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
     clippy::panic,
+    missing_docs,
     reason = "a measurement that prints, where a failure is a panic"
 )]
 
@@ -26,11 +28,11 @@ use event_recovery_pipeline::{
     RequestRecord, ResolvedRequest, SOFTWARE, SourceKey, State, StorageError, TaskId, Tolerance,
     Unexpected, Verdict, Written, audit_when_finished, digest, to_json,
 };
-use support::{cpu_secs, peak_resident_mib};
+use support::{cpu_secs, objects_argument, peak_resident_mib};
 use tokio::time::sleep;
 
 const ORG: &str = "tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be";
-/// What S3 takes within its region, on the slow side.
+/// Latencies of S3 from within its region, on the slow side.
 const LIST_PAGE: Duration = Duration::from_millis(100);
 const RECORD: Duration = Duration::from_millis(30);
 const SOURCE_BYTES: u64 = 10_000_000;
@@ -38,15 +40,16 @@ const ETAG: &str = "\"d41d8cd98f00b204e9800998ecf8427e\"";
 const OUTPUT_BYTES: u64 = 2_000_000;
 const EVENTS: u64 = 4_000;
 
-/// A run whose tasks are all done, with one file each. It keeps nothing but this.
+/// A run whose tasks are all done, with one file each. Records are computed, so that the memory
+/// measured is the auditor's.
 struct FinishedRun {
     ledger: Ledger,
     request: ResolvedRequest,
     hours: Vec<HourPrefix>,
     objects_per_hour: u64,
-    /// When all of it happened.
+    /// The one time that all records carry.
     at: DateTime<Utc>,
-    /// The few records that the audit itself writes, and reads again.
+    /// Records that the audit itself writes and reads back, by key.
     written: Mutex<HashMap<String, Vec<u8>>>,
     reads: AtomicU64,
     bytes_read: AtomicU64,
@@ -295,10 +298,7 @@ fn finished_run(objects: u64) -> FinishedRun {
 
 #[tokio::main]
 async fn main() {
-    let objects: u64 = std::env::args()
-        .nth(1)
-        .map_or(100_000, |text| text.parse().expect("a number of objects"));
-    let run = finished_run(objects);
+    let run = finished_run(objects_argument().unwrap_or(100_000));
     let before = peak_resident_mib();
     let began = Instant::now();
     let now = Utc::now();
