@@ -247,7 +247,9 @@ async fn why_there_is_no_plan_is_in_the_ledger_for_those_who_do_not_wait() {
     assert!(error.error_message.starts_with(message), "{error:?}");
     assert_eq!(case.record("planning.json").unwrap()["state"], "planning");
     // Lambda retries the invocation, and what it refused before is lifted.
-    assert_eq!(case.plan(request(json!({}))).await.unwrap().tasks_queued, 2);
+    case.plan(request(json!({}))).await.unwrap();
+    // Hours are listed at the same time: the first invocation may have queued the other hour's task.
+    assert_eq!(case.queue.take().len(), 2);
     assert_eq!(case.record("refused.json"), None);
     assert_eq!(case.record("planning.json").unwrap()["state"], "planned");
 }
