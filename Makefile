@@ -48,10 +48,11 @@ $(VENV)/installed: tests/requirements.txt infra/requirements.txt
 build: $(VENV)/installed ## build the functions with SAM, into .aws-sam/
 	$(TOOLS) sam build --parameter-overrides Architecture=$(ARCHITECTURE)
 
-validate: $(VENV)/installed ## check the template with SAM, cfn-lint and checkov
+validate: $(VENV)/installed ## check the template with SAM, cfn-lint and checkov, and how it builds the functions
 	$(TOOLS) sam validate --lint --region us-east-1
 	$(VENV)/bin/cfn-lint template.yaml
 	$(VENV)/bin/checkov --skip-download --quiet --compact --config-file .checkov.yaml --file template.yaml
+	$(TOOLS) scripts/check-unwinding.sh
 
 deploy: build ## deploy the stack to AWS; asks for each parameter
 	$(TOOLS) sam deploy --guided
