@@ -13,6 +13,9 @@ use crate::bytes::parse_bytes;
 use crate::location::Location;
 use crate::output::Output;
 
+/// Most objects at a time. Each takes a thread that may block, and sometimes a second one; tokio has 512.
+pub(crate) const CONCURRENCY_MAX: u16 = 256;
+
 /// Recovers platform event backups: every event exactly as it was, with a report that proves it.
 #[derive(Debug, Parser)]
 #[command(name = "event-recovery", version, about, propagate_version = true)]
@@ -152,7 +155,7 @@ pub(crate) struct RunArguments {
     #[command(flatten)]
     pub(crate) aws: AwsArguments,
     /// How many objects at the same time [default: as many as there are processors]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(CONCURRENCY_MAX)))]
     pub(crate) concurrency: Option<u16>,
     /// How long after its object's time an event may have arrived, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = LEAD_DEFAULT_SECS)]

@@ -81,6 +81,15 @@ impl Failure {
         self
     }
 
+    /// Adds a hint to the one that there is.
+    pub(crate) fn also_hint(mut self, hint: &str) -> Self {
+        self.hint = Some(match self.hint {
+            Some(first) => format!("{first}; {hint}"),
+            None => hint.to_owned(),
+        });
+        self
+    }
+
     pub(crate) fn request_id(mut self, request_id: Option<&RequestId>) -> Self {
         self.request_id = request_id.map(ToString::to_string);
         self
@@ -157,7 +166,9 @@ impl From<PlanError> for Failure {
                      and an `--execution-id` of their own"
                 ))
             }
-            error => error.hint(),
+            error => error
+                .hint()
+                .or_else(|| error.is_transient().then(|| TRY_AGAIN.to_owned())),
         };
         Self::could_not_run(error.to_string())
             .hint_if_any(hint)

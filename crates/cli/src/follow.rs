@@ -5,6 +5,7 @@
 //! tries a planner again that failed or ran out of time; only when that has come to nothing is the
 //! request handed over once more. All invocations have the same execution id, and so make one run.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -185,7 +186,8 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
         match self.planner.hand_over(self.request).await {
             Ok(()) => Ok(self.pace.next_try),
             Err(error @ InvocationError::Unanswered { .. }) => {
-                (self.say)(&format!("{error}; looking whether it has begun"));
+                let text = with_hint(&error, error.hint());
+                (self.say)(&format!("{text}; looking whether it has begun"));
                 Ok(self.pace.unsure)
             }
             Err(error) => Err(error.into()),
@@ -235,7 +237,8 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
         match refusal.kind {
             RefusalKind::Refused => Err(self.refused(refusal)),
             RefusalKind::Transient => {
-                (self.say)(&format!("waiting for the next retry: {}", refusal.message));
+                let text = with_hint(&refusal.message, refusal.hint.clone());
+                (self.say)(&format!("waiting for the next retry: {text}"));
                 Ok(())
             }
         }
@@ -313,6 +316,14 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
         .hint(format!(
             "the same command with `--execution-id {id}` follows it again"
         ))
+    }
+}
+
+/// An error that does not end the command, on one line.
+fn with_hint(text: &impl Display, hint: Option<String>) -> String {
+    match hint {
+        Some(hint) => format!("{text}; hint: {hint}"),
+        None => text.to_string(),
     }
 }
 

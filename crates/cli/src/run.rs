@@ -11,7 +11,7 @@ use event_recovery_pipeline::{
 };
 use tokio::sync::watch;
 
-use crate::arguments::RunArguments;
+use crate::arguments::{CONCURRENCY_MAX, RunArguments};
 use crate::failure::{Failure, INTERRUPTED};
 use crate::output::{exit_code, print_json};
 use crate::progress::Progress;
@@ -103,7 +103,9 @@ impl Job<'_> {
         let held = self.places.hold_destination(&self.execution_id)?;
         let concurrency = match self.arguments.concurrency {
             Some(concurrency) => usize::from(concurrency),
-            None => std::thread::available_parallelism().map_or(1, usize::from),
+            None => std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .min(usize::from(CONCURRENCY_MAX)),
         };
         let run = Run {
             source: self.places.source(),

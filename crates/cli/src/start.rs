@@ -107,7 +107,7 @@ async fn dry_run(
         let is_unanswered = matches!(error, InvocationError::Unanswered { .. });
         let failure = Failure::from(error);
         match is_unanswered {
-            true => failure.hint(
+            true => failure.also_hint(
                 "if it was cut off after minutes of silence, by a NAT gateway for instance, ask for a shorter range",
             ),
             false => failure,

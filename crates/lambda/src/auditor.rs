@@ -1,7 +1,7 @@
 //! The auditor as a function: waits until a run is finished or overdue, audits it and notifies people.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
@@ -19,6 +19,7 @@ use crate::clients::Clients;
 use crate::messages::{ChangeVisibility, backoff, deliver_again, failures, parse, receive_count};
 use crate::metrics::{LogLine, Unit};
 use crate::settings::{AuditorQueues, AuditorSettings, POLL_SECS_MAX, Settings, SettingsError};
+use crate::time::time_left;
 
 /// How long one notification may take, in seconds. Well below [`CLAIM_SECS`], so that no other
 /// auditor takes the call while this one may still notify.
@@ -134,12 +135,7 @@ impl AuditorFunction {
     ///
     /// None: what is not ended is named in the answer.
     pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, Error> {
-        let left = event
-            .context
-            .deadline()
-            .duration_since(SystemTime::now())
-            .unwrap_or_default();
-        let until = Instant::now() + left.saturating_sub(RELEASE_TIME);
+        let until = Instant::now() + time_left(&event.context).saturating_sub(RELEASE_TIME);
         let mut open = Vec::new();
         for message in &event.payload.records {
             let wait_secs = match self.look(message, until).await {
@@ -218,7 +214,9 @@ impl AuditorFunction {
         if told.is_err()
             && let Err(error) = release_call(destination, call, Utc::now()).await
         {
-            tracing::warn!(%error, execution_id = id.as_str(), "the call stays claimed for a while");
+            let (execution_id, hint) = (id.as_str(), error.hint());
+            let failed_request_id = error.request_id().map(ToString::to_string);
+            tracing::warn!(%error, hint, execution_id, failed_request_id, "the call stays claimed for a while");
         }
         told?;
         end_call(destination, call, Utc::now()).await?;
@@ -266,7 +264,7 @@ impl AuditorFunction {
         self.notify(&told).await?;
         LogLine::new("run refused")
             .field("execution_id", call.execution_id.as_str())
-            .field("error", refusal.message.as_str())
+            .error(&refusal.message, refusal.hint.clone(), None)
             .metric("RunsRefused", Unit::Count, 1)
             .write(&self.settings.stack);
         Ok(())

@@ -21,7 +21,7 @@ use crate::queue::in_process::InProcessQueue;
 use crate::queue::task::Task;
 use crate::request::execution_id::ExecutionId;
 use crate::request::resolved::ResolvedRequest;
-use crate::storage::{Destination, RequestId, Source};
+use crate::storage::{Destination, Source};
 use crate::work::job::TransformLimits;
 use crate::work::{Delivery, WorkError, Worker};
 
@@ -43,7 +43,8 @@ pub struct Run {
     pub request: ResolvedRequest,
     /// Names the run's folders. A known id resumes its run.
     pub execution_id: ExecutionId,
-    /// Objects that are recovered at the same time; 0 counts as 1.
+    /// Objects that are recovered at the same time; 0 counts as 1. Each may hold two of the runtime's blocking
+    /// threads at once, so there must be twice as many.
     pub concurrency: usize,
     /// Limits of the plan.
     pub plan_limits: PlanLimits,
@@ -74,26 +75,6 @@ pub enum RunError {
     /// The auditor failed, so there is no new report.
     #[error(transparent)]
     Audit(#[from] AuditError),
-}
-
-impl RunError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Plan(error) => error.hint(),
-            Self::Work(error) => error.hint(),
-            Self::Audit(error) => error.hint(),
-        }
-    }
-
-    /// The id of the request that failed, if it was one to a service that answered.
-    pub fn request_id(&self) -> Option<&RequestId> {
-        match self {
-            Self::Plan(error) => error.request_id(),
-            Self::Work(error) => error.request_id(),
-            Self::Audit(error) => error.request_id(),
-        }
-    }
 }
 
 impl Run {

@@ -8,8 +8,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 
 use event_recovery_pipeline::{
-    CreateObject, LocalFolder, OpenObject, Precondition, Problem, Records, StorageError, list_all,
+    CreateObject, LocalFolder, OpenObject, Precondition, Problem, Records, StorageError, Written,
+    list_all,
 };
+use futures::future::join_all;
 use support::{Sandbox, Tree, tree};
 
 /// Runs each function of the contract on a local folder of its own, whose staging folder lies
@@ -47,6 +49,24 @@ async fn a_file_changed_in_place_while_it_is_read_is_an_error() {
     assert!(error.hint().is_some());
 }
 
+/// S3 promises it too, but the emulator that the contract is tested on does not keep that.
+#[tokio::test]
+async fn of_writers_that_saw_the_same_record_one_replaces_it() {
+    let sandbox = Sandbox::new();
+    let storage = sandbox.destination();
+    for round in 0..20 {
+        storage.put("a", round.to_string().into()).await.unwrap();
+        let etag = storage.get("a").await.unwrap().unwrap().etag;
+        let writers = (0..8).map(|writer| {
+            let seen = Precondition::Unchanged(etag.clone());
+            storage.put_if("a", format!("{round} {writer}").into(), seen)
+        });
+        let written = join_all(writers).await;
+        let winners = written.iter().filter(|&it| *it == Ok(Written::Yes));
+        assert_eq!(winners.count(), 1, "{written:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_write_that_fails_leaves_nothing_staged() {
     let sandbox = Sandbox::new();
@@ -57,7 +77,7 @@ async fn a_write_that_fails_leaves_nothing_staged() {
     let object = destination.create("a").unwrap();
     assert!(object.commit().is_err());
     let lost = destination.put_if("a", b"x".to_vec(), Precondition::Absent);
-    assert_ne!(lost.await, Ok(event_recovery_pipeline::Written::Yes));
+    assert_ne!(lost.await, Ok(Written::Yes));
     sandbox.assert_nothing_staged();
 }
 

@@ -248,7 +248,7 @@ fn unanswered() -> Result<(), InvocationError> {
     Err(InvocationError::Unanswered {
         function: "planner".to_owned(),
         problem: "it took too long".to_owned(),
-        circumstances: Circumstances::default(),
+        circumstances: Circumstances::new(Some("check the region".to_owned()), None),
     })
 }
 
@@ -271,7 +271,7 @@ async fn a_planner_that_was_reached_without_an_answer_is_not_asked_again() {
     let world = World::new([(unanswered(), slow())]);
     world.follow().await.unwrap();
     assert_eq!(world.hand_overs(), 1);
-    assert!(world.said("looking whether it has begun"));
+    assert!(world.said("hint: check the region; looking whether it has begun"));
 }
 
 #[tokio::test]
@@ -328,7 +328,9 @@ async fn lambdas_next_try_is_waited_for_after_a_transient_failure() {
     let world = World::new([(Ok(()), mended)]);
     world.follow().await.unwrap();
     assert_eq!(world.hand_overs(), 1);
-    assert!(world.said("waiting for the next retry"));
+    assert!(
+        world.said("waiting for the next retry: the range holds too much; hint: split the range")
+    );
     // There is none.
     let world = World::new([(Ok(()), failing())]);
     let error = world.follow().await.unwrap_err();

@@ -10,7 +10,7 @@ use crate::ledger::audit_record::{AuditRecord, audit_record};
 use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, to_json};
 use crate::queue::QueueError;
 use crate::request::execution_id::ExecutionId;
-use crate::storage::{Precondition, Records, RequestId, Written};
+use crate::storage::{Precondition, Records, Written};
 
 /// The version of [`AuditCall`] that this software writes, and the newest that it reads.
 pub const AUDIT_CALL_VERSION: u32 = 1;
@@ -61,24 +61,6 @@ pub enum AuditCallError {
     /// The queue failed.
     #[error(transparent)]
     Queue(#[from] QueueError),
-}
-
-impl AuditCallError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Ledger(error) => error.hint(),
-            Self::Queue(error) => error.hint(),
-        }
-    }
-
-    /// The id of the request that failed, if it was one to a service that answered.
-    pub fn request_id(&self) -> Option<&RequestId> {
-        match self {
-            Self::Ledger(error) => error.request_id(),
-            Self::Queue(error) => error.request_id(),
-        }
-    }
 }
 
 impl AuditCaller {

@@ -44,18 +44,6 @@ pub enum FolderLockError {
     },
 }
 
-impl FolderLockError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Held { .. } => "wait until it has ended".to_owned(),
-            Self::Unwritable { .. } => {
-                "the destination is a folder that may be written to".to_owned()
-            }
-        })
-    }
-}
-
 impl FolderLock {
     /// Makes the folder with this key and takes its lock, or leaves nothing of its own behind but, where the
     /// file system knows no locks, an empty lock file. Then clears what an earlier process has staged.

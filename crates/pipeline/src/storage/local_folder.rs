@@ -3,8 +3,8 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
@@ -36,6 +36,8 @@ struct Folder {
     root: PathBuf,
     staging: PathBuf,
     staged: AtomicU64,
+    /// Held between comparing a record and replacing it.
+    replacing: Mutex<()>,
 }
 
 impl LocalFolder {
@@ -45,6 +47,7 @@ impl LocalFolder {
             root: root.into(),
             staging: staging.into(),
             staged: AtomicU64::new(0),
+            replacing: Mutex::new(()),
         }))
     }
 
@@ -264,6 +267,11 @@ impl Folder {
         bytes: &[u8],
         precondition: Precondition,
     ) -> Result<Written, StorageError> {
+        let _replacing = matches!(precondition, Precondition::Unchanged(_)).then(|| {
+            self.replacing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        });
         if let Precondition::Unchanged(etag) = &precondition
             && self.get(key)?.is_none_or(|record| record.etag != *etag)
         {
