@@ -1,4 +1,5 @@
-//! What is no regular file fails alone, where it is a source's object, a record or in an output's way.
+//! Entries that are not regular files fail alone, whether as a source object, as a record or in the place
+//! of an output.
 #![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
@@ -204,7 +205,7 @@ async fn a_name_that_is_not_utf_8_is_named_and_the_rest_is_listed() {
     // Another prefix has nothing to do with it.
     let other = list_entries(&*source, &format!("{HOUR}o")).await.unwrap();
     assert_eq!((other.objects.len(), other.unreadable.len()), (1, 0));
-    // Whoever has no place for it is told, instead of being given half a listing.
+    // A caller that has no place for such entries gets an error instead of half a listing.
     let error = list_all(&*source, HOUR).await.unwrap_err();
     assert!(error.to_string().contains(r"a\xFF"), "{error}");
     assert!(error.hint().is_some());
