@@ -38,7 +38,7 @@ impl Server {
                 if over.load(Ordering::SeqCst) {
                     return;
                 }
-                // A client that went away again is no fault of the server's.
+                // A client that closed the connection is no fault of the server.
                 let Ok(mut connection) = connection else {
                     continue;
                 };
