@@ -123,9 +123,9 @@ impl<W: Write + Send> EventWriter<W> {
         }
     }
 
-    /// Writes buffered events to the sink, as far as the format allows before its end. For Parquet this ends the row
-    /// group, which changes the file's bytes and makes it larger: for use when memory is short. Compressed NDJSON is
-    /// not flushed.
+    /// Writes buffered events to the sink, as far as the format allows before its end. For Parquet this
+    /// ends the row group, which changes the file's bytes and makes it larger: use it only to free memory.
+    /// Compressed NDJSON is not flushed.
     ///
     /// # Errors
     ///
