@@ -1,4 +1,4 @@
-//! What the auditor notices: every way in which a run can be less than complete.
+//! What the auditor detects: every way in which a run can be incomplete.
 
 #![allow(
     clippy::unwrap_used,

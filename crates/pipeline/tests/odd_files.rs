@@ -27,7 +27,7 @@ use support::{Sandbox, event, id, object_key, request};
 
 const HOUR: &str = "main_stream/2024/04/01/00/";
 
-/// Nothing here waits for anything, so this is for a machine that is busy with something else.
+/// A generous timeout for busy machines: no call here should wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn make_fifo(path: &Path) {
@@ -36,7 +36,7 @@ fn make_fifo(path: &Path) {
     assert!(made.success());
 }
 
-/// What comes of the call, which may block its thread for ever if it is wrong.
+/// The result of the call, which may block its thread forever if the code is wrong.
 async fn at_once<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     // A thread of its own, which the test does not wait for in the end.

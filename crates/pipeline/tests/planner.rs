@@ -345,7 +345,7 @@ async fn what_belongs_to_no_hour_is_counted_and_named() {
     for key in unexpected {
         sandbox.back_up(key, event("a", "2024-04-01T00:10:00Z"));
     }
-    // Hours, days and months that were not asked for are none of this run's business.
+    // Hours, days and months outside of the range do not matter for this run.
     for key in [
         "main_stream/2024/04/01/09/object",
         "main_stream/2024/04/02/7/not-padded",

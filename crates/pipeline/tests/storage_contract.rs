@@ -12,8 +12,8 @@ use event_recovery_pipeline::{
 };
 use support::{Sandbox, Tree, tree};
 
-/// Runs each function of the contract on a local folder of its own, whose staging folder lies
-/// inside of it, and looks for what is left there.
+/// Runs each function of the contract on a local folder of its own, whose staging folder is inside it, and
+/// checks that nothing is left there.
 macro_rules! local_folder_keeps {
     ($($promise:ident),* $(,)?) => {$(
         #[tokio::test]
@@ -51,7 +51,7 @@ async fn a_file_changed_in_place_while_it_is_read_is_an_error() {
 async fn a_write_that_fails_leaves_nothing_staged() {
     let sandbox = Sandbox::new();
     let destination = sandbox.destination();
-    // A folder lies where the file should go.
+    // A folder is where the file should go.
     fs::create_dir_all(sandbox.destination_path().join("a/b")).unwrap();
     assert!(destination.put("a", b"x".to_vec()).await.is_err());
     let object = destination.create("a").unwrap();

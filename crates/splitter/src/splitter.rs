@@ -21,7 +21,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 ///
 /// use event_recovery_splitter::{Item, Limits, Splitter};
 ///
-/// /// Writes the events of `source` one a line.
+/// /// Writes the events of `source`, one per line.
 /// fn to_lines(mut source: impl Read, mut lines: impl Write) -> std::io::Result<u64> {
 ///     let mut on_item = |item: Item<'_>| match item {
 ///         Item::Event(event) => lines.write_all(event.bytes).and_then(|()| lines.write_all(b"\n")),

@@ -95,7 +95,7 @@ impl World {
             records: self,
             request: &request,
             checked: &checked,
-            // In looks: 100 for a planner at work, 30 for the next try, 5 when it is not sure.
+            // In polls: 100 for a planner at work, 30 for the next try, 5 when it is not sure.
             pace: Pace {
                 look: Duration::from_micros(10),
                 at_work: Duration::from_micros(1000),

@@ -7,7 +7,7 @@ use crate::backup::unexpected::Unexpected;
 use crate::ledger::{LedgerError, check_version, parse, seal};
 use crate::storage::{ListedObject, Records};
 
-/// The frozen task list of one hour: the first line of its file, then one object a line.
+/// The frozen task list of one hour: the first line of its file, then one object per line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HourTasks {
     /// The first line.
