@@ -1,4 +1,4 @@
-//! The log of the command line: off unless asked for, without content, and without a say in how a command ends.
+//! The log of the command line: off unless asked for, without content, and without influence on exit codes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! Memory stays within the stated limits, whatever the size of an object.
+//! Memory stays within the stated limits for objects of any size.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,

@@ -200,8 +200,8 @@ impl Records for Bucket {
                 let error = storage_error(StorageOperation::Read, key, error);
                 return match error.problem {
                     Problem::Gone => Ok(None),
-                    // Who may list only part of a bucket is denied what is not there. The listing
-                    // of that part tells which of the two it is.
+                    // Without permission to list the whole bucket, S3 answers "denied" for what is not
+                    // there. A listing of the permitted part tells which of the two it is.
                     Problem::AccessDenied(_) if self.is_absent(key).await => Ok(None),
                     _ => Err(error),
                 };
@@ -283,7 +283,7 @@ impl Bucket {
             Some(Precondition::Absent) => put.if_none_match("*"),
             Some(Precondition::Unchanged(etag)) => put.if_match(etag),
         };
-        // S3 compares the checksum, and TLS guards the way: a SHA-256 would cost time for nothing.
+        // S3 verifies the checksum, and TLS protects the transfer: a SHA-256 would only cost time.
         put.customize()
             .disable_payload_signing()
             .send()
@@ -293,7 +293,7 @@ impl Bucket {
     }
 }
 
-/// Refuses keys that a tool which takes them for paths would find elsewhere.
+/// Refuses keys that tools which treat keys as paths would resolve to another key.
 pub(crate) fn check_key(operation: StorageOperation, key: &str) -> Result<(), StorageError> {
     let mut parts = key.strip_suffix('/').unwrap_or(key).split('/');
     if key.is_empty() || parts.all(|part| !matches!(part, "" | "." | "..")) {

@@ -1,4 +1,4 @@
-//! `s3://BUCKET/PREFIX`: how people and tools write where something lies in S3.
+//! `s3://BUCKET/PREFIX`: how people and tools write a location in S3.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,7 +15,7 @@ pub struct BucketUrl {
     prefix: String,
 }
 
-/// A text that is no such URL.
+/// An invalid bucket URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BucketUrlError {
     /// It begins with something else than `s3://`.
@@ -24,7 +24,7 @@ pub enum BucketUrlError {
     /// There is nothing between the scheme and the first slash.
     #[error("it names no bucket; it accepts `s3://BUCKET` or `s3://BUCKET/PREFIX`")]
     NoBucket,
-    /// Tools that take keys for paths would find such a prefix elsewhere.
+    /// Tools that treat keys as paths would resolve such a prefix to another one.
     #[error("its prefix has an empty, `.` or `..` part")]
     NotPlain,
 }
@@ -43,7 +43,7 @@ impl BucketUrl {
         text.starts_with(SCHEME)
     }
 
-    /// The bucket's name, which nobody has checked.
+    /// The bucket's name, which is not validated.
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
@@ -58,7 +58,7 @@ impl BucketUrl {
         format!("{self}/{key}")
     }
 
-    /// Whether it lies in the other one, or is it.
+    /// Whether it is inside the other one, or equal to it.
     pub fn is_within(&self, other: &Self) -> bool {
         let slashed = |prefix: &str| match prefix {
             "" => String::new(),
@@ -80,7 +80,7 @@ impl FromStr for BucketUrl {
             return Err(BucketUrlError::NoBucket);
         }
         let is_root = prefix.is_empty();
-        // One slash at the end is a matter of taste, two are an empty part.
+        // One slash at the end is optional, two are an empty part.
         let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
         let is_plain = |part: &str| !matches!(part, "" | "." | "..");
         if !is_root && !prefix.split('/').all(is_plain) {

@@ -35,7 +35,7 @@ pub struct Deployment {
     waiting: aws_sdk_lambda::Client,
 }
 
-/// A stack could not be asked.
+/// A stack could not be queried.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum DeploymentError {
     /// The request failed.
@@ -61,7 +61,7 @@ pub enum DeploymentError {
 /// A function was not invoked, or did not return.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum InvocationError {
-    /// There was no answer; the function may have run, or may be running.
+    /// There was no answer; the function may have run, or may still be running.
     #[error("no answer from `{function}`: {problem}")]
     Unanswered {
         /// The function.
@@ -86,7 +86,7 @@ pub enum InvocationError {
     Function {
         /// Which error.
         kind: PlannerErrorKind,
-        /// The function's own words.
+        /// The function's message.
         message: String,
     },
     /// The function answered something else than it should.
@@ -194,8 +194,8 @@ impl Deployment {
         Ok(values)
     }
 
-    /// Asks a function something that may be asked several times: when no answer comes in time, the
-    /// question is sent again. For quick answers without consequences.
+    /// Invokes a function with retries: if no answer comes in time, the request is sent again. For quick
+    /// requests without side effects.
     ///
     /// # Errors
     ///

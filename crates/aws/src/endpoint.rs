@@ -1,5 +1,5 @@
-//! Names the host that a request was for and did not get an answer from: the SDK's errors don't. Logs the SDK's
-//! own retries, which show nowhere else.
+//! Adds to errors of the SDK the host that did not answer, which they do not name. Logs the SDK's own
+//! retries, which are visible nowhere else.
 
 use std::error::Error;
 

@@ -24,7 +24,7 @@ enum Attempt {
     Other,
 }
 
-/// Turns an error of the SDK into one of the pipeline: whether trying again can help, and what to do.
+/// Turns an error of the SDK into one of the pipeline: whether a retry may succeed, and what to do.
 pub(crate) fn storage_error<E>(
     operation: StorageOperation,
     key: &str,
@@ -102,7 +102,7 @@ where
     }
 }
 
-/// Whether the request may have been taken although no good answer came.
+/// Whether the service may have received the request although it did not answer with success.
 #[cfg(feature = "deployment")]
 pub(crate) fn may_have_arrived<E>(error: &SdkError<E, HttpResponse>) -> bool
 where
@@ -161,8 +161,7 @@ fn judge_unsent(error: &(dyn Error + 'static)) -> Judgement {
     unanswered(detail, error)
 }
 
-/// What to look at when nothing answers. The machine's network may come back, so trying again may
-/// help.
+/// What to check when nothing answers. Transient, since the network of the machine may recover.
 fn unanswered(detail: String, error: &(dyn Error + 'static)) -> Judgement {
     let unreached = causes(error).find_map(|cause| cause.downcast_ref::<Unreached>());
     let Some(Unreached { endpoint, .. }) = unreached else {
@@ -248,7 +247,7 @@ fn is_transient(code: &str) -> bool {
             | "ServiceUnavailable"
             | "ConditionalRequestConflict"
             | "OperationAborted"
-            // An upload that an earlier, unanswered request has completed, and damage on the way.
+            // An upload that an earlier, unanswered request has completed; below, damage in transit.
             | "NoSuchUpload"
             | "BadDigest"
             | "IncompleteBody"

@@ -16,7 +16,7 @@ use crate::bucket::{Bucket, check_key};
 use crate::failure::storage_error;
 use crate::part_memory::PART_BYTES;
 
-/// How long to wait until an upload is aborted.
+/// The longest wait for the abort of an upload.
 const ABORT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 impl CreateObject for Bucket {
@@ -33,8 +33,8 @@ fn emptied(body: Bytes) -> Vec<u8> {
     memory
 }
 
-/// An object being written. Up to one part is held in memory and written with a single request if
-/// it is the only one.
+/// An object being written. Holds up to one part in memory; an object of a single part is written with one
+/// request.
 pub(crate) struct MultipartUpload {
     bucket: Bucket,
     key: String,
@@ -174,7 +174,8 @@ impl Write for MultipartUpload {
 }
 
 impl StagedObject for MultipartUpload {
-    /// Uploads the last part, whatever its size, so that only the request is left that completes them.
+    /// Uploads the last part, which may have any size, so that only the request remains that completes the
+    /// upload.
     fn seal(&mut self) -> Result<(), StorageError> {
         if !self.pending.is_empty() {
             let runtime = self.bucket.runtime.clone();
@@ -207,8 +208,8 @@ impl Drop for MultipartUpload {
             .key(self.bucket.full_key(&self.key))
             .upload_id(upload.id)
             .set_expected_bucket_owner(self.bucket.expected_owner.clone());
-        // Waited for without a runtime's help, since this one may be about to end. What can't be
-        // aborted now is removed by the bucket's rule for incomplete uploads.
+        // Waits without the help of this runtime, which may be about to end. The bucket's rule for
+        // incomplete uploads removes what can't be aborted now.
         let (ended, end) = mpsc::channel();
         self.bucket.runtime.spawn(async move {
             let aborted = abort.send().await.is_ok();

@@ -23,7 +23,7 @@ impl OpenObject for Bucket {
     }
 }
 
-/// How often one object's stream is opened again, without any progress in between.
+/// Most times that the stream of one object is reopened without progress in between.
 const RESUMES_MAX: u32 = 5;
 
 /// A blocking reader over an object's body; reads from threads that may block.

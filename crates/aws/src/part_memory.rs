@@ -10,8 +10,8 @@ pub(crate) const PART_BYTES: usize = 8 * 1024 * 1024;
 /// hold events of many days.
 const SPARE_PARTS_MAX: usize = 8;
 
-/// Memory for parts that no upload needs at the moment. To ask the system for it with every object
-/// would cost more than to fill it.
+/// Memory for parts that no upload needs at the moment. Asking the system for it for every object would
+/// cost more than filling it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct PartMemory(Arc<Mutex<Vec<Vec<u8>>>>);
 

@@ -17,7 +17,7 @@ use crate::failure::described;
 const BATCH_MESSAGES_MAX: usize = 10;
 /// Bytes of one request. SQS takes 1 MiB by now; emulators and older endpoints a quarter of it.
 const BATCH_BYTES_MAX: usize = 256 * 1024;
-/// Requests at the same time.
+/// Most concurrent requests.
 const BATCHES_AT_ONCE: usize = 16;
 /// How often the entries that a batch failed with are sent again.
 const ATTEMPTS_MAX: u32 = 6;

@@ -13,7 +13,7 @@ use serde_json::json;
 const SESSION_NAME: &str = "event-recovery";
 /// The longest session that role chaining allows ("Role chaining" in the IAM user guide).
 const SESSION_SECS: Duration = Duration::from_secs(3600);
-/// How often the SDK sends a request before it is the caller's turn.
+/// How often the SDK sends a request before it returns the error.
 const REQUEST_ATTEMPTS_MAX: u32 = 5;
 /// How long the answer to one request may take to begin. A part of 8 MiB needs 1.1 Mbit/s.
 const ATTEMPT_SECS_MAX: Duration = Duration::from_secs(60);
@@ -86,7 +86,7 @@ pub async fn assume(base: &SdkConfig, roles: &[AssumedRole], region: Option<&str
     }
 }
 
-/// What a session of the role may do that reads backups, whatever the role may do: list and read them.
+/// The session policy for reading backups, which allows only listing and reading, whatever the role allows.
 pub fn source_session_policy(
     role_arn: &str,
     bucket: &str,

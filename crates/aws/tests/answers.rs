@@ -1,4 +1,4 @@
-//! What is made of answers that S3 gives seldom, and of none at all.
+//! How rare answers of S3, and missing ones, are handled.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use event_recovery_pipeline::{
 };
 use loopback::{Server, session_at};
 
-/// Nothing here waits for it, but for the test that does.
+/// Nothing here waits this long, except the test of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The answer to a GET, with that checksum if there is one.

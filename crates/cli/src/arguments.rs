@@ -75,20 +75,20 @@ impl Command {
     }
 }
 
-/// Write a realistic backup to try things on, and the truth about it
+/// Write a realistic backup to try things on, and the list of its events
 ///
-/// The backup lies in DIR/main_stream, as it would in the bucket. Beside it lie expected.ndjson,
-/// with every intact event on a sorted line of its own, and torn.jsonl, with the place of every
-/// torn one. The same arguments write the same bytes.
+/// The backup is in DIR/main_stream, with the layout of the bucket. Next to it are expected.ndjson, with
+/// every intact event on a sorted line of its own, and torn.jsonl, with the place of every torn one. The
+/// same arguments write the same bytes.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  event-recovery sample backup\n  event-recovery sample backup --hard --hours 48 --objects-per-hour 12 --seed 7"
 )]
 pub(crate) struct SampleArguments {
-    /// Where to write; must be empty or not there
+    /// Where to write; must be empty or not exist
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
-    /// Whose backup it is to be
+    /// The org id of the backup
     #[arg(
         long,
         value_name = "ID",
@@ -104,7 +104,7 @@ pub(crate) struct SampleArguments {
     /// How many objects under each hour prefix
     #[arg(long, value_name = "N", default_value_t = 12)]
     pub(crate) objects_per_hour: u32,
-    /// About how large each object is to be
+    /// Approximate size of each object
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_bytes)]
     pub(crate) object_bytes: u64,
     /// Another seed gives another backup
@@ -140,16 +140,16 @@ pub(crate) struct RunArguments {
     /// The folder that holds `main_stream`, or s3://BUCKET
     #[arg(long, value_name = "DIR|s3://...")]
     pub(crate) source: Location,
-    /// Where events and ledger go: a folder, made if it is not there, or s3://BUCKET/PREFIX
+    /// Where events and ledger go: a folder, created if it does not exist, or s3://BUCKET/PREFIX
     #[arg(long, value_name = "DIR|s3://...")]
     pub(crate) destination: Location,
     /// The role that reads the source bucket: the platform's
     #[arg(long, value_name = "ARN")]
     pub(crate) source_role_arn: Option<String>,
-    /// What the role's trust policy asks for
+    /// The external id that the role's trust policy requires
     #[arg(long, value_name = "ID", requires = "source_role_arn")]
     pub(crate) external_id: Option<String>,
-    /// The source bucket's region, if it is another than the destination's
+    /// The source bucket's region, if it differs from the destination's
     #[arg(long, value_name = "REGION")]
     pub(crate) source_region: Option<String>,
     #[command(flatten)]
@@ -332,10 +332,10 @@ impl From<CompressionArgument> for Compression {
     }
 }
 
-/// Say how a run stands
+/// Show the status of a run
 ///
-/// Reads the ledger and compares it with what lies in the destination, as the audit at the end of a
-/// run does, without writing anything.
+/// Reads the ledger and compares it with what is in the destination, as the audit at the end of a run does,
+/// without writing anything.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   event-recovery status --destination recovered --execution-id my-run

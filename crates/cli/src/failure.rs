@@ -1,4 +1,4 @@
-//! What a command says when it could not do its work.
+//! What a command prints when it failed.
 
 use std::io;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ pub(crate) const UNREAD: u8 = 141;
 /// One clear message, and what to do about it.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// `None` where there is nothing that a person should be told.
+    /// `None` where there is nothing to print.
     message: Option<String>,
     hint: Option<String>,
     /// The request that failed; AWS Support asks for it.
@@ -95,7 +95,7 @@ impl Failure {
         self
     }
 
-    /// What a person is told, if anything.
+    /// The text to print, if any.
     pub(crate) fn text(&self) -> Option<String> {
         let mut text = format!("error: {}", self.message.as_ref()?);
         for (name, value) in [("hint", &self.hint), ("request id", &self.request_id)] {
@@ -106,7 +106,7 @@ impl Failure {
         Some(text)
     }
 
-    /// Says what there is to say, and gives the exit code.
+    /// Prints the text, if any, and returns the exit code.
     pub(crate) fn end(&self) -> ExitCode {
         if let Some(text) = self.text() {
             say(&text);

@@ -21,7 +21,7 @@ pub(crate) fn check_source(source: &Path) -> Result<PathBuf, Failure> {
     Ok(absolute)
 }
 
-/// The destination folder, absolute, which need not exist but must not lie in the source.
+/// The destination folder, absolute, which need not exist but must not be inside the source.
 pub(crate) fn check_destination(
     destination: &Path,
     source: Option<&Path>,
@@ -44,7 +44,7 @@ pub(crate) fn check_destination(
     Ok(absolute)
 }
 
-/// The absolute path without links in the part of it that exists.
+/// The absolute path, with the links resolved in the part of it that exists.
 fn resolve(path: &Path) -> io::Result<PathBuf> {
     let absolute = std::path::absolute(path)?;
     if absolute

@@ -1,9 +1,9 @@
-//! Has a run planned by a planner elsewhere, and follows it through the run's ledger.
+//! Has a remote planner plan a run, and follows the run through its ledger.
 //!
 //! A planner may take as long as a function may run, longer than connections live. So it is invoked
-//! asynchronously, and its result is read from the ledger. Lambda
-//! tries a planner again that failed or ran out of time; only when that has come to nothing is the
-//! request handed over once more. All invocations have the same execution id, and so make one run.
+//! asynchronously, and its result is read from the ledger. Lambda retries a planner that failed or ran out
+//! of time; only when its retries are used up is the planner invoked again. All invocations have the same
+//! execution id, and so make one run.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -20,14 +20,13 @@ use crate::failure::Failure;
 
 /// Most asynchronous invocations for one request: each of them plans some more hours.
 const HAND_OVERS_MAX: u32 = 100;
-/// Most further invocations after a planner that wrote nothing new: one that crashes each time crashes the next
-/// time too.
+/// Most further invocations of a planner that wrote nothing new: one that crashed twice would crash again.
 const SILENCES_MAX: u32 = 1;
-/// Polls of the ledger, one after the other, that may fail with a transient error: two minutes of them, and
-/// the requests' own attempts besides.
+/// Consecutive polls of the ledger that may fail with a transient error: two minutes of them, in addition
+/// to the requests' own attempts.
 pub(crate) const FAILED_LOOKS_MAX: u32 = 60;
 
-/// How long to wait for what.
+/// The waits while a run is planned.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
     /// Between two polls of the ledger.
@@ -52,9 +51,9 @@ impl Default for Pace {
     }
 }
 
-/// A planner elsewhere.
+/// A remote planner.
 pub(crate) trait ReachPlanner {
-    /// Asks whether it would take the request.
+    /// Asks whether the planner would accept the request.
     async fn check(&self, request: &RecoveryRequest) -> Result<CheckedRequest, InvocationError>;
     /// Invokes the planner asynchronously.
     async fn hand_over(&self, request: &RecoveryRequest) -> Result<(), InvocationError>;
@@ -90,7 +89,7 @@ pub(crate) struct Planning<'a, P, R> {
     /// What the planner said about it.
     pub(crate) checked: &'a CheckedRequest,
     pub(crate) pace: Pace,
-    /// Tells people what happens.
+    /// Prints progress for people.
     pub(crate) say: &'a dyn Fn(&str),
 }
 
@@ -106,13 +105,13 @@ impl Seen {
         self.planning.as_ref().map(|planning| planning.called_at)
     }
 
-    /// Whether the planner stopped on its own, with something done.
+    /// Whether the planner stopped at its deadline, having planned some hours.
     fn is_out_of_time(&self) -> bool {
         let state = self.planning.as_ref().map(|planning| planning.state);
         matches!(state, Some(PlanningState::OutOfTime { .. }))
     }
 
-    /// What was written since; `before` is what was there before the invocation.
+    /// What was written since the invocation; `before` is what was there before it.
     fn since(self, before: &Self) -> Self {
         let called_at = self.called_at();
         // A call that began after the refused one is about to remove the refusal.
@@ -130,14 +129,14 @@ impl Seen {
 }
 
 impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
-    /// Hands the request over, and waits until the plan is complete or refused.
+    /// Invokes the planner, and waits until the plan is complete or refused.
     ///
     /// # Errors
     ///
-    /// A refusal, a planner that is not heard of, and a ledger that can't be read. Only a refusal
-    /// says that the run has ended.
+    /// A refusal, a planner that stopped reporting, and a ledger that can't be read. Only a refusal says
+    /// that the run has ended.
     pub(crate) async fn follow(&self) -> Result<PlannerAnswer, Failure> {
-        // What can't be read is noticed before anything is started.
+        // An unreadable ledger is reported before anything is started.
         let before = self.look().await.map_err(Failure::from)?;
         let mut patience = self.hand_over().await?;
         let (mut seen, mut silence) = (Seen::default(), Duration::ZERO);
@@ -262,7 +261,7 @@ impl<P: ReachPlanner, R: Records> Planning<'_, P, R> {
             Ok::<_, LedgerError>((request.map(|(record, _)| record.request), plan))
         };
         let (request, plan) = read.await.map_err(|error| self.goes_on(&error))?;
-        // Another request can have come between the check and the hand-over.
+        // Another request can have come between the check and the invocation.
         if let Some(field) = request.and_then(|known| known.first_difference(&self.checked.request))
         {
             let id = &self.checked.execution_id;

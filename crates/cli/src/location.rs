@@ -1,4 +1,4 @@
-//! Where a backup or a recovery lies: in a folder or in a bucket.
+//! The location of a backup or a recovery: a folder or a bucket.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ impl Location {
         }
     }
 
-    /// Whether it lies in the other one, or is it. Of folders only the file system can tell.
+    /// Whether it is inside the other one, or equal to it. Of folders only the file system can tell.
     pub(crate) fn is_within(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Bucket(one), Self::Bucket(other)) => one.is_within(other),

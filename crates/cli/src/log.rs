@@ -1,4 +1,4 @@
-//! The log of what the program does, to find faults with: off unless the environment turns it on.
+//! The log of what the program does, for debugging: off unless the environment turns it on.
 
 use std::io;
 
@@ -13,7 +13,8 @@ use crate::terminal::say;
 
 /// The environment variable that sets the level.
 pub(crate) const VARIABLE: &str = "EVENT_RECOVERY_LOG";
-/// What all targets of this software begin with. Those of libraries stay out: they may hold what is read.
+/// The prefix of all log targets of this software. Targets of libraries are left out: their lines may hold
+/// content.
 const TARGETS: &str = "event_recovery";
 
 const LEVELS: [(&str, LevelFilter); 6] = [
@@ -25,7 +26,7 @@ const LEVELS: [(&str, LevelFilter); 6] = [
     ("trace", LevelFilter::TRACE),
 ];
 
-/// Has everything that is logged written to stderr, from the level on that the environment sets.
+/// Writes the log to stderr, at the level that the environment sets.
 pub(crate) fn init() -> Result<(), Failure> {
     let level = match std::env::var_os(VARIABLE) {
         Some(text) => parse(&text.to_string_lossy())?,

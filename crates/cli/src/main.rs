@@ -47,7 +47,7 @@ fn carry_out(command: &Command) -> Result<ExitCode, Failure> {
     let version = env!("CARGO_PKG_VERSION");
     tracing::debug!(version, command = command.name(), "begins");
     if let Some(what) = command.data() {
-        // Better before hours of work than after them.
+        // Fails before hours of work instead of after them.
         streams::stdout().map_err(|error| Failure::of_stdout(what, &error))?;
     }
     match command {
@@ -59,7 +59,7 @@ fn carry_out(command: &Command) -> Result<ExitCode, Failure> {
         Command::Completions { shell } => {
             let mut completions = Vec::new();
             let mut command = Arguments::command();
-            // Not to stdout: it panics where it can't write.
+            // Not to stdout, where it would panic if it can't write.
             clap_complete::generate(*shell, &mut command, "event-recovery", &mut completions);
             streams::print("the completions", &completions)?;
             Ok(ExitCode::SUCCESS)

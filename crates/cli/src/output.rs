@@ -1,4 +1,4 @@
-//! What a command shows of its result, and with which exit code it ends.
+//! How a command shows its result, and its exit code.
 
 use std::process::ExitCode;
 
@@ -30,7 +30,7 @@ impl Output {
         }
     }
 
-    /// Shows the value; `what` it is, for the message if it can't be printed.
+    /// Shows the value; `what` names it in the message if it can't be printed.
     pub(crate) fn show(
         self,
         what: &str,
@@ -48,7 +48,7 @@ impl Output {
     }
 }
 
-/// Prints the value on stdout; `what` it is, for the message if it can't be.
+/// Prints the value on stdout; `what` names it in the message if that fails.
 pub(crate) fn print_json(what: &str, value: &impl Serialize) -> Result<(), Failure> {
     let mut json = serde_json::to_string_pretty(value)
         .map_err(|error| Failure::could_not_run(format!("could not write {what}: {error}")))?;

@@ -51,7 +51,7 @@ impl Progress {
         }
     }
 
-    /// Shows how many of the planned objects have ended, where that is all that is known.
+    /// Shows how many of the planned objects have ended, for callers that know no more.
     pub(crate) fn set(&self, ended: u64, planned: u64) {
         self.objects_planned.store(planned, Ordering::Relaxed);
         self.objects_ended.store(ended, Ordering::Relaxed);

@@ -29,7 +29,7 @@ use crate::terminal::say;
 const PLANNER_OUTPUT: &str = "PlannerFunctionName";
 /// The shortest time between two polls of a run.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// Polling takes at most one part in so many of the time.
+/// The most that polling may take of the time: one in this many parts.
 const LOOK_SHARE: u32 = 10;
 
 pub(crate) fn start(arguments: &StartArguments) -> Result<ExitCode, Failure> {
@@ -94,7 +94,7 @@ async fn invoke(arguments: &StartArguments) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Asks once, since every time the whole range is listed, and waits for the answer.
+/// Invokes the planner once, since each invocation lists the whole range, and waits for the answer.
 async fn dry_run(
     deployment: &Deployment,
     function: &str,
@@ -115,7 +115,7 @@ async fn dry_run(
     })
 }
 
-/// A run that is started.
+/// A run that was started.
 struct Started<'a> {
     arguments: &'a StartArguments,
     bucket: Bucket,
@@ -179,7 +179,7 @@ impl Started<'_> {
 /// The request with an id of its own: an invocation may be sent twice, and must then be one run.
 fn with_execution_id(arguments: &StartArguments) -> Result<RecoveryRequest, Failure> {
     let request = arguments.request.to_request();
-    // Judged here too, so that what is wrong is told before anything is invoked.
+    // Validated here too, so that an invalid request is reported before anything is invoked.
     let resolution =
         request
             .clone()
@@ -210,7 +210,7 @@ async fn watch(
                 failed_looks = 0;
                 progress.set(receipts, planned);
             }
-            // The run continues, whatever becomes of the connection to its ledger.
+            // The run continues even if the connection to its ledger fails.
             Err(error) if error.is_transient() && failed_looks < FAILED_LOOKS_MAX => {
                 failed_looks += 1;
             }
@@ -220,7 +220,7 @@ async fn watch(
     }
 }
 
-/// How a run stands.
+/// The status of a run.
 enum Look {
     Ended(Box<Report>),
     GoesOn { receipts: u64 },

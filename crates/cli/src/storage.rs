@@ -145,7 +145,7 @@ async fn source_session(
     assume(&aws_session(aws).await, &roles, access.region).await
 }
 
-/// A recovery that is looked at and not written to.
+/// A recovery that is only read.
 pub(crate) enum Recovered {
     Folder(LocalFolder),
     Bucket(Bucket),

@@ -1,8 +1,8 @@
 //! Standard input and output as the caller handed them over.
 //!
-//! What the standard library makes of them hides two mistakes. Before `main` it opens `/dev/null`
-//! where one of them is closed, and its own [`io::stdin`] and [`io::stdout`] take "bad file
-//! descriptor" for an end of input and for a success. Data would be lost, and the exit code be 0.
+//! The handles of the standard library would conceal two mistakes. Before `main` it opens `/dev/null` where
+//! one of the streams is closed, and its own [`io::stdin`] and [`io::stdout`] take "bad file descriptor"
+//! for an end of input and for a success. Data would be lost, and the exit code would be 0.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -56,9 +56,9 @@ fn file_of(stream: impl std::os::windows::io::AsHandle) -> io::Result<File> {
     stream.as_handle().try_clone_to_owned().map(File::from)
 }
 
-/// What only shows before the standard library has opened `/dev/null` in place of what was closed.
-/// Afterwards nothing tells it from a `/dev/null` that the caller chose: shells open theirs for
-/// writing, but Python, Node and daemons open it for reading as well, as the library does.
+/// What can be detected only before the standard library has opened `/dev/null` in place of a closed
+/// stream. Afterwards it looks like a `/dev/null` that the caller chose: shells open theirs for writing,
+/// but Python, Node and daemons open it for reading as well, as the library does.
 #[cfg(unix)]
 mod at_start {
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,17 +1,17 @@
-//! What people are told, on stderr.
+//! Messages for people, on stderr.
 
 use std::io::{self, Write as _};
 
-/// Says the text and ends the line. What is said is no part of the result: where stderr is full,
-/// closed or gone, the exit code tells what it would have told.
+/// Prints the text and ends the line. Failures are ignored: messages are no part of the result, and the
+/// exit code tells the same where stderr is full, closed or gone.
 pub(crate) fn say(text: &str) {
     let mut line = printable(text);
     line.push('\n');
     let _ = io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// The text with control characters but line breaks written out, since names of objects may hold
-/// any, and a terminal obeys some.
+/// The text with control characters other than line breaks escaped, since names of objects may hold any of
+/// them, and terminals interpret some.
 fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

@@ -67,7 +67,7 @@ pub enum DecodeError {
         /// The decoder's message, which never quotes data.
         detail: String,
     },
-    /// The compressed data end before their own end.
+    /// The compressed data are truncated.
     #[error("{compression} data are cut off after {decoded_bytes} decoded bytes")]
     Truncated {
         /// The compression, by the object's first bytes.
@@ -121,10 +121,10 @@ impl From<DecodeError> for io::Error {
     }
 }
 
-/// Starts to decode the object that `reader` yields.
+/// Starts to decode the object that `reader` gives.
 ///
-/// The first bytes decide and not a name. An object that begins with no known magic number is plain; so is one that
-/// is shorter than that.
+/// The format is recognised by the first bytes, not by a name. An object that begins with no known magic
+/// number is plain; so is one that is shorter than that.
 ///
 /// ```
 /// use std::io::{Read, Write};
@@ -205,7 +205,7 @@ impl<R: Read> DecodedReader<R> {
         self.decoded_bytes
     }
 
-    /// Tells a failure of the source, which [`SourceReader`] has wrapped, from one of the decoder.
+    /// Distinguishes a failure of the source, which [`SourceReader`] has wrapped, from one of the decoder.
     fn decode_error(&self, error: io::Error) -> DecodeError {
         let other = match error.downcast::<DecodeError>() {
             Ok(decode_error) => return decode_error,
@@ -275,7 +275,8 @@ impl<R: Read> fmt::Debug for DecodedReader<R> {
     }
 }
 
-/// libzstd's message for a window above the limit. The data are not corrupt, so it is told apart.
+/// libzstd's message for a window above the limit. The data are not corrupt, so this error is
+/// distinguished.
 const ZSTD_WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
 
 enum State {

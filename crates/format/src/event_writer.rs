@@ -17,7 +17,7 @@ pub const EVENT_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// committed before it is complete. After an error the output is invalid: drop the writer, and do not commit what the
 /// sink has received.
 ///
-/// NDJSON has each event's own bytes, a line each; line breaks between tokens are left out:
+/// NDJSON has each event's own bytes, one event per line; line breaks between tokens are left out:
 ///
 /// ```
 /// use event_recovery_format::{Envelope, EnvelopeScratch, EventWriter, NdjsonCompression, OutputFormat};
@@ -123,9 +123,9 @@ impl<W: Write + Send> EventWriter<W> {
         }
     }
 
-    /// Writes buffered events to the sink, as far as the format allows before its end. For Parquet this ends the row
-    /// group, which changes the file's bytes and makes it larger: for use when memory is short. Compressed NDJSON is
-    /// not flushed.
+    /// Writes buffered events to the sink, as far as the format allows before its end. For Parquet this
+    /// ends the row group, which changes the file's bytes and makes it larger: use it only to free memory.
+    /// Compressed NDJSON is not flushed.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The NDJSON writer: one event a line, in its own bytes.
+//! The NDJSON writer: one event per line, in its own bytes.
 
 use std::io::{self, Write};
 

@@ -3,9 +3,9 @@
 /// The format of a file of events. Parquet with zstd by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutputFormat {
-    /// One event a line, in its own bytes; the compression is that of the whole file.
+    /// One event per line, in its own bytes; the compression is that of the whole file.
     Ndjson(NdjsonCompression),
-    /// One event a row, in ten columns; the compression is that of the pages inside.
+    /// One event per row, in ten columns; the compression is that of the pages inside.
     Parquet(ParquetCompression),
 }
 

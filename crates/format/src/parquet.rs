@@ -1,4 +1,4 @@
-//! The Parquet writer: one event a row, row groups of bounded size.
+//! The Parquet writer: one event per row, row groups of bounded size.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -8,8 +8,8 @@ use crate::members::Members;
 
 /// The members that a JSON object next to damage must have to count as an event of this backup.
 ///
-/// The splitter calls it, so that an object from inside of a torn event does not become an event. Objects away from
-/// damage are events whatever their members.
+/// The splitter calls it, so that an object nested in a torn event does not become an event. Objects away
+/// from damage are events whatever their members.
 ///
 /// ```
 /// use event_recovery_format::EnvelopeRule;

@@ -1,7 +1,7 @@
 //! Decoding of consecutive zstd frames.
 //!
-//! The library's own reader takes whatever follows a frame for another frame, and its error then depends on the number
-//! of bytes that follow. Here they are an error of their own.
+//! The library's own reader treats anything after a frame as another frame, and its error then depends on
+//! the number of bytes that follow. Here they are an error of their own.
 
 use std::io::{self, BufRead, Read};
 

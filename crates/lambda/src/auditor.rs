@@ -257,7 +257,7 @@ impl AuditorFunction {
         Ok(())
     }
 
-    /// A run that the planner refused has no verdict: nothing was promised that could be missing.
+    /// A run that the planner refused has no verdict.
     async fn tell_refusal(&self, call: &AuditCall, refusal: &Refusal) -> Result<(), Failure> {
         let place = |key: &str| self.settings.destination.place(key);
         let told = Notification::refused(&call.execution_id, refusal, place);

@@ -1,4 +1,4 @@
-//! What the functions do with received messages besides handling them.
+//! What the functions do with received messages apart from processing them.
 
 use async_trait::async_trait;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsMessage};
@@ -45,7 +45,7 @@ pub(crate) fn receive_count(message: &SqsMessage) -> u32 {
         .max(1)
 }
 
-/// Sets the message's visibility timeout, in seconds. Where that fails, its queue's own timeout holds.
+/// Sets the message's visibility timeout, in seconds. If that fails, the queue's own timeout applies.
 pub(crate) async fn deliver_again(queue: &dyn ChangeVisibility, message: &SqsMessage, secs: u32) {
     let Some(receipt_handle) = &message.receipt_handle else {
         return;

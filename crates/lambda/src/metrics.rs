@@ -90,7 +90,7 @@ impl LogLine {
     pub(crate) fn write(self, stack: &str) {
         let mut line = self.into_json(stack).to_string();
         line.push('\n');
-        // A log that can't be written to can't be told so.
+        // A failure to write the log can't be logged.
         let _ = std::io::stdout().lock().write_all(line.as_bytes());
     }
 }

@@ -18,7 +18,7 @@ use crate::metrics::{LogLine, Unit};
 use crate::settings::{PlannerPlaces, PlannerSettings, Settings, SettingsError};
 use crate::time::{millis, time_left};
 
-/// Time kept back to answer and for the hour that is being queued, in seconds.
+/// Time reserved for the answer and for the hour that is being queued.
 const RESERVE: Duration = Duration::from_secs(60);
 
 /// The planner.
@@ -27,7 +27,7 @@ pub struct PlannerFunction {
     settings: PlannerSettings,
 }
 
-/// What a planner reaches.
+/// The storages and queues of a planner.
 pub struct PlannerReach {
     /// The backup.
     pub source: Arc<dyn ListObjects>,
@@ -103,7 +103,7 @@ impl PlannerFunction {
         Ok(PlannerReply::Planned(Box::new(answer)))
     }
 
-    /// The request, whichever kind of event it comes in.
+    /// The request, from any kind of event.
     fn read(
         &self,
         payload: &Value,

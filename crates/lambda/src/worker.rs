@@ -26,10 +26,9 @@ use crate::time::{millis, time_left};
 const TASK_MEMORY_MB: u32 = 256;
 /// What the function itself takes of its memory.
 const FUNCTION_MEMORY_MB: u32 = 64;
-/// A task is not begun with less time left than this, in seconds, or a fifth of the timeout if
-/// that is less.
+/// The least remaining time to begin a task, or a fifth of the timeout if that is less.
 const TASK_TIME_LEAST: Duration = Duration::from_secs(60);
-/// A task received more often than this is tried alone, after all others of its batch, since it may be
+/// A task received more often than this is processed alone, after all others of its batch, since it may be
 /// what kills its workers.
 const ALONE_AFTER_RECEIVES: u32 = 3;
 /// The backoff after a task's first transient error, in seconds; doubled for each further one.

@@ -1,4 +1,4 @@
-//! What the auditor does with its calls: when it waits, whom it tells what, and how often.
+//! How the auditor answers its calls: when it waits, when it notifies people, and how often.
 
 #![allow(
     clippy::unwrap_used,
@@ -29,7 +29,7 @@ const FAR_FUTURE: &str = "2999-01-01T00:00:00Z";
 const PAST: &str = "2024-01-01T00:00:00Z";
 const HOUR: &str = "2024-04-01T00:10:00Z";
 
-/// Keeps what people are told, after failing as often as told.
+/// Records notifications, after failing as often as the test says.
 #[derive(Default)]
 struct People {
     failures: AtomicU32,

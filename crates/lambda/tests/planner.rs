@@ -1,4 +1,4 @@
-//! What the planner answers, to a check and to a request, and what the auditor says of a run that
+//! The answers of the planner to a check and to a request, and what the auditor reports about a run that
 //! was refused.
 
 #![allow(

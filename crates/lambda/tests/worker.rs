@@ -37,7 +37,7 @@ impl ChangeVisibility for Timeouts {
     }
 }
 
-/// Three objects and a worker whose source fails as told.
+/// Three objects and a worker whose source fails as the test says.
 struct Case {
     sandbox: Sandbox,
     keys: Vec<String>,
@@ -191,7 +191,7 @@ async fn a_message_of_someone_else_is_left_and_reaches_nothing() {
             "{name}: something was written"
         );
     }
-    // Numbers that are absurd and yet numbers are borne.
+    // Absurd numbers are tolerated, as long as they are numbers.
     let mut absurd = body;
     absurd["size"] = json!(u64::MAX);
     absurd["window"]["lead_secs"] = json!(u32::MAX);

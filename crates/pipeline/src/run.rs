@@ -50,7 +50,7 @@ pub struct Run {
     pub plan_limits: PlanLimits,
     /// Limits of each object.
     pub transform_limits: TransformLimits,
-    /// Is told about progress.
+    /// Receives progress.
     pub observer: Arc<dyn Observer>,
 }
 
@@ -69,7 +69,7 @@ pub enum RunError {
     /// The planner failed.
     #[error(transparent)]
     Plan(#[from] PlanError),
-    /// A worker failed with an error that a retry can't mend.
+    /// A worker failed with a permanent error.
     #[error(transparent)]
     Work(#[from] WorkError),
     /// The auditor failed, so there is no new report.

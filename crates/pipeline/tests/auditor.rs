@@ -1,4 +1,4 @@
-//! What the auditor notices: every way in which a run can be less than complete.
+//! What the auditor detects: every way in which a run can be incomplete.
 
 #![allow(
     clippy::unwrap_used,
@@ -317,7 +317,7 @@ fn edit_list(sandbox: &Sandbox, from: &str, to: &str) {
     sandbox.overwrite(TASKS, changed);
 }
 
-/// Does what somebody would who covers the tracks of a change: seals the record anew.
+/// Seals the record anew, as somebody would who covers up a change.
 fn reseal(sandbox: &Sandbox, key: &str, change: impl Fn(&mut Value)) {
     let mut value: Value = serde_json::from_slice(&sandbox.read(key).unwrap()).unwrap();
     change(&mut value);

@@ -180,7 +180,7 @@ async fn nothing_is_visible_before_the_last_reading_has_come_to_its_end() {
         assert!(error.is_transient(), "{operation:?}: {error}");
         assert_eq!(case.sandbox.tree(), support::Tree::new(), "{operation:?}");
         case.sandbox.assert_nothing_staged();
-        // The next attempt makes it good.
+        // The next attempt succeeds.
         let receipt = case.work(case.sandbox.worker()).await;
         assert_eq!(done(&receipt).outputs.len(), days, "{operation:?}");
     }

@@ -1,4 +1,5 @@
-//! What is no regular file fails alone, where it is a source's object, a record or in an output's way.
+//! Entries that are not regular files fail alone, whether as a source object, as a record or in the place
+//! of an output.
 #![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +27,7 @@ use support::{Sandbox, event, id, object_key, request};
 
 const HOUR: &str = "main_stream/2024/04/01/00/";
 
-/// Nothing here waits for anything, so this is for a machine that is busy with something else.
+/// A generous timeout for busy machines: no call here should wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn make_fifo(path: &Path) {
@@ -35,7 +36,7 @@ fn make_fifo(path: &Path) {
     assert!(made.success());
 }
 
-/// What comes of the call, which may block its thread for ever if it is wrong.
+/// The result of the call, which may block its thread forever if the code is wrong.
 async fn at_once<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     // A thread of its own, which the test does not wait for in the end.
@@ -204,7 +205,7 @@ async fn a_name_that_is_not_utf_8_is_named_and_the_rest_is_listed() {
     // Another prefix has nothing to do with it.
     let other = list_entries(&*source, &format!("{HOUR}o")).await.unwrap();
     assert_eq!((other.objects.len(), other.unreadable.len()), (1, 0));
-    // Whoever has no place for it is told, instead of being given half a listing.
+    // A caller that has no place for such entries gets an error instead of half a listing.
     let error = list_all(&*source, HOUR).await.unwrap_err();
     assert!(error.to_string().contains(r"a\xFF"), "{error}");
     assert!(error.hint().is_some());

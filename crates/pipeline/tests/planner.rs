@@ -345,7 +345,7 @@ async fn what_belongs_to_no_hour_is_counted_and_named() {
     for key in unexpected {
         sandbox.back_up(key, event("a", "2024-04-01T00:10:00Z"));
     }
-    // Hours, days and months that were not asked for are none of this run's business.
+    // Hours, days and months outside of the range do not matter for this run.
     for key in [
         "main_stream/2024/04/01/09/object",
         "main_stream/2024/04/02/7/not-padded",
@@ -441,7 +441,7 @@ async fn a_planner_that_failed_resumes_where_it_stopped() {
             let mut queued = queue.take_keys();
             let plan = plan_with(&source, &ledger, &queue, &two_hours()).await;
             assert_eq!(plan.unwrap().objects.planned, 2, "{name}");
-            // None is forgotten; some may be queued twice, which a worker bears.
+            // None is lost; some may be queued twice, which a worker tolerates.
             queued.extend(queue.take_keys());
             queued.sort_unstable();
             queued.dedup();
@@ -510,7 +510,7 @@ impl Deployed {
         planned.map(|planned| planned.tasks_queued)
     }
 
-    /// Works off what is queued.
+    /// Processes the queued tasks.
     async fn work(&self) {
         let mut worker = self.sandbox.worker();
         worker.auditor = Some(self.calls.clone());
@@ -533,7 +533,7 @@ impl Deployed {
                 claim_call(&*destination, &call, at(NOW)).await,
             ];
             assert_eq!(claims.map(Result::unwrap), [true, false]);
-            // Whoever could not tell people gives it back.
+            // An auditor that could not notify people releases its call.
             release_call(&*destination, &call, at(NOW)).await.unwrap();
             let again = claim_call(&*destination, &call, at(NOW)).await;
             assert!(again.unwrap());

@@ -1,5 +1,5 @@
-//! What a planner leaves for those who did not wait for its answer, and what a refusal means for
-//! the audit of its run.
+//! The records of a planner for callers that do not wait for its answer, and how a refusal affects the
+//! audit of its run.
 
 #![allow(
     clippy::unwrap_used,

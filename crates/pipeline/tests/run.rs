@@ -146,7 +146,7 @@ async fn a_run_stopped_in_the_middle_resumes_to_the_same_bytes() {
     for tasks in [1, 5] {
         let (stop, stopped) = watch::channel(false);
         let mut run = sandbox.run(range(), &id("run"));
-        // The observer is told again about tasks that were done before the stop.
+        // Tasks that were done before the stop are reported to the observer again.
         let done_before = sandbox
             .tree()
             .keys()
@@ -198,7 +198,7 @@ async fn a_caller_that_goes_away_does_not_stop_the_run() {
     let sandbox = Sandbox::new();
     let time = "2024-04-01T00:10:00Z";
     sandbox.back_up(&object_key(time, 1), event("a", time));
-    // Several times, since planner and stop are looked at in any order.
+    // Several times, since planner and stop are polled in any order.
     for number in 0..8 {
         let (gone, stop) = watch::channel(false);
         drop(gone);

@@ -1,4 +1,5 @@
-//! What a subscriber hears of a run: a program of its own, since a subscriber is the whole process's.
+//! What a subscriber receives of a run, in a test program of its own, since the subscriber is set for the
+//! whole process.
 
 #![allow(
     clippy::unwrap_used,

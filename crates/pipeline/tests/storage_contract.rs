@@ -14,8 +14,8 @@ use event_recovery_pipeline::{
 use futures::future::join_all;
 use support::{Sandbox, Tree, tree};
 
-/// Runs each function of the contract on a local folder of its own, whose staging folder lies
-/// inside of it, and looks for what is left there.
+/// Runs each function of the contract on a local folder of its own, whose staging folder is inside it, and
+/// checks that nothing is left there.
 macro_rules! local_folder_keeps {
     ($($promise:ident),* $(,)?) => {$(
         #[tokio::test]
@@ -71,7 +71,7 @@ async fn of_writers_that_saw_the_same_record_one_replaces_it() {
 async fn a_write_that_fails_leaves_nothing_staged() {
     let sandbox = Sandbox::new();
     let destination = sandbox.destination();
-    // A folder lies where the file should go.
+    // A folder is where the file should go.
     fs::create_dir_all(sandbox.destination_path().join("a/b")).unwrap();
     assert!(destination.put("a", b"x".to_vec()).await.is_err());
     let object = destination.create("a").unwrap();

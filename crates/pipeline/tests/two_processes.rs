@@ -133,7 +133,7 @@ async fn a_process_in_the_middle_of_another_changes_nothing() {
                 report.reasons
             );
             assert!(left(&sandbox) == left(&alone), "{name}");
-            // What the two audits wrote agrees with each other, whoever was last.
+            // What the two audits wrote agrees with each other, in either order.
             let destination = sandbox.destination();
             let seen = inspect(&*destination, &id("run"), at(NOW)).await.unwrap();
             assert_eq!(seen.verdict, expected.verdict, "{name}: {:?}", seen.reasons);

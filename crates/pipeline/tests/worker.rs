@@ -1,4 +1,4 @@
-//! What a worker does with a task, whatever happens meanwhile.
+//! How a worker processes a task while faults and other workers interfere.
 
 #![allow(
     clippy::unwrap_used,
@@ -89,7 +89,7 @@ impl Case {
         self.sandbox.receipt(&self.run, &self.key)
     }
 
-    /// Asserts that the task left its receipt, and nothing else anybody can see or trip over.
+    /// Asserts that the task left its receipt and nothing else.
     fn assert_only_the_receipt(&self) {
         let tree = self.sandbox.tree();
         assert!(tree.keys().eq([&self.receipt_key()]), "{:?}", tree.keys());
@@ -314,7 +314,7 @@ async fn the_last_delivery_says_so_before_it_tries_and_gives_up_after() {
         "{reason}"
     );
     assert!(reason.contains("the storage is busy"), "{reason}");
-    // What to do about what went wrong comes first.
+    // The hint of the cause comes first.
     assert!(hint.starts_with("mend the double; then "), "{hint}");
     assert!(hint.contains("the same execution id"), "{hint}");
     case.assert_only_the_receipt();

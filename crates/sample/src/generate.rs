@@ -51,7 +51,7 @@ pub struct SampleSummary {
     pub duplicates: u64,
     /// Number of torn events, which are not among `events`.
     pub torn: u64,
-    /// The file of all intact events, one a line, sorted by their bytes.
+    /// The file of all intact events, one per line, sorted by their bytes.
     pub expected: PathBuf,
     /// The file of torn events: JSON lines with key, offset in the decoded object, length and kind.
     pub torn_list: PathBuf,

@@ -123,7 +123,7 @@ impl SampleOptions {
     }
 }
 
-/// Why no sample, or only a part of it, was written.
+/// Why a sample was not written, or only in part.
 #[derive(Debug, Error)]
 pub enum SampleError {
     /// An option is out of bounds.

@@ -39,8 +39,9 @@ pub(crate) struct ObjectPlan {
 }
 
 impl ObjectPlan {
-    /// Plans one object of an hour. The first object of an hour begins directly after the hour does, and the last one
-    /// buffers events beyond its end, so that events lie under the prefixes of neighbouring hours.
+    /// Plans one object of an hour. The first object of an hour begins directly after the hour does, and
+    /// the last one buffers events beyond its end, so that events are under the prefixes of neighbouring
+    /// hours.
     pub(crate) fn new(
         options: &SampleOptions,
         hour_number: u32,

@@ -10,7 +10,7 @@ use serde::Serialize;
 pub(crate) enum Tear {
     /// The end of the event is missing, and another event follows.
     CutInMiddle,
-    /// The same, with the cut inside of a string.
+    /// The same, with the cut inside a string.
     CutInString,
     /// A string has a byte that is not UTF-8.
     InvalidUtf8,

@@ -1,4 +1,5 @@
-//! Writes the events of standard input to standard output, one a line, and names rejected fragments on standard error.
+//! Writes the events of standard input to standard output, one per line, and names rejected fragments on
+//! standard error.
 //!
 //! `cargo run --package event-recovery-splitter --example lines < OBJECT`
 

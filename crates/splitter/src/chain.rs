@@ -6,8 +6,9 @@ use crate::grammar::{Fault, Grammar, Step};
 /// One reading of the stream from an opening bracket on. Every object that opened since is a candidate for an event
 /// as long as the reading is valid.
 ///
-/// A byte that is invalid for one candidate is invalid for all, because all of them contain the innermost one. So one
-/// automaton serves any number of candidates, and a byte costs the same however deep they are nested.
+/// A byte that is invalid for one candidate is invalid for all, because all of them contain the innermost
+/// one. So one automaton serves any number of candidates, and the cost of a byte does not depend on how
+/// deep they are nested.
 #[derive(Debug)]
 pub(crate) struct Chain {
     grammar: Grammar,

@@ -318,8 +318,8 @@ fn bounded_continuation(left: u8, low: u8, high: u8) -> State {
     State::Continuation { left, low, high }
 }
 
-/// The fault of a byte that is not allowed here: bytes that begin no UTF-8 sequence are told apart from misplaced
-/// characters.
+/// The fault of a byte that is not allowed here: distinguishes bytes that begin no UTF-8 sequence from
+/// misplaced characters.
 fn fail(byte: u8) -> Step {
     match byte {
         0x80..=0xc1 | 0xf5..=0xff => Step::Failed(Fault::InvalidUtf8),

@@ -27,10 +27,10 @@ pub(crate) enum Judgement {
 /// An object is whole if another one or the end of the stream follows. Anything else may be the rest of it: a
 /// damaged byte can close a torn event too early. Then it counts only if the rule takes it for an envelope.
 ///
-/// After a fragment, an envelope may be a value inside of the torn event. A comma or closing bracket after it proves
-/// that, because those never stand between events. If the fragment broke nowhere but at the byte after the envelope,
-/// that byte alone may be damaged: certainly if no JSON text holds it, and most likely if the fragment would be valid
-/// without it.
+/// After a fragment, an envelope may be a value inside the torn event. A comma or closing bracket after it
+/// proves that, because those never occur between events. If the fragment broke nowhere but at the byte
+/// after the envelope, that byte alone may be damaged: certainly if no JSON text holds it, and most likely
+/// if the fragment would be valid without it.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     offset: u64,

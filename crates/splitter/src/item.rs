@@ -156,8 +156,8 @@ pub enum Reason {
     /// An object next to a rejected fragment that the caller's rule does not take for an envelope: it may be a piece
     /// of a torn event.
     NotAnEnvelope,
-    /// An envelope after a rejected fragment, followed by a comma, a closing bracket or damage: a value inside of a
-    /// torn event.
+    /// An envelope after a rejected fragment, followed by a comma, a closing bracket or damage: a value
+    /// inside a torn event.
     Nested,
 }
 

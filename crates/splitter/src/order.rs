@@ -5,7 +5,7 @@ use crate::tokens::Tokens;
 /// What the order of a block's tokens depends on in the blocks before it: one bit each.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct OrderCarry {
-    /// The block ended inside of a key.
+    /// The block ended inside a key.
     in_key: u64,
     /// The next block's first byte follows a token of this kind, with nothing but white space in between:
     after_value: u64,

@@ -1,9 +1,10 @@
 //! Resynchronisation: finds the next event after a fault.
 //!
-//! After a torn event it is unknown whether a byte lies inside or outside of a string. But there are only
-//! two readings. Each quote toggles both, so readings that disagree once disagree about every quote that follows; and
-//! a backslash, which could make a quote count in one of them only, is invalid outside of strings and ends that
-//! reading. So two [`Chain`]s follow all possible candidates, and every byte is read at most twice, whatever the input.
+//! After a torn event it is unknown whether a byte is inside or outside a string. But there are only two
+//! readings. Each quote toggles both, so readings that disagree once disagree about every quote that
+//! follows; and a backslash, which could make a quote count in one of them only, is invalid outside of
+//! strings and ends that reading. So two [`Chain`]s follow all possible candidates, and every byte is read
+//! at most twice, for any input.
 //!
 //! A candidate counts as an event only if nothing can contain it: it is the outermost value of its reading, or the
 //! reading breaks directly after it (the torn event ended where a value was due, and the next event took its place).
@@ -34,7 +35,7 @@ pub(crate) struct Resync {
     pub(crate) byte_visits: u64,
 }
 
-/// Where in the stream's structure the next byte lies, as far as it is known.
+/// Where in the stream's structure the next byte is, as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// Between values.

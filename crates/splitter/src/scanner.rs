@@ -3,11 +3,11 @@
 //! The scanner accepts a subset of what the automaton in `grammar` accepts. Whatever it cannot decide by masks, invalid
 //! or merely unusual, it leaves to the automaton, so it need not find out what is wrong.
 //!
-//! All tokens of a block are validated at once. A token is allowed if its kind may follow the kind of the token before
-//! it, given whether the two lie in an object or in an array. The first is a question of neighbours: a mask of
-//! tokens, shifted by one and carried over white space by an addition, is the mask of what follows them. The second
-//! takes a loop over the brackets, which are few. Numbers and literals are validated one by one, except digits with at
-//! most one decimal point, for which the masks suffice.
+//! All tokens of a block are validated at once. A token is allowed if its kind may follow the kind of the
+//! token before it, given whether the two are in an object or in an array. The first is a question of
+//! neighbours: a mask of tokens, shifted by one and carried over white space by an addition, is the mask of
+//! what follows them. The second takes a loop over the brackets, which are few. Numbers and literals are
+//! validated one by one, except digits with at most one decimal point, for which the masks suffice.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! The public face: scans through intact events, and hands over to `resync` after a fault.
+//! The public API: scans through intact events, and hands over to `resync` after a fault.
 
 use crate::grammar::{Grammar, Step, is_whitespace};
 use crate::held::{Held, Surroundings, emit_object};
@@ -21,7 +21,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 ///
 /// use event_recovery_splitter::{Item, Limits, Splitter};
 ///
-/// /// Writes the events of `source` one a line.
+/// /// Writes the events of `source`, one per line.
 /// fn to_lines(mut source: impl Read, mut lines: impl Write) -> std::io::Result<u64> {
 ///     let mut on_item = |item: Item<'_>| match item {
 ///         Item::Event(event) => lines.write_all(event.bytes).and_then(|()| lines.write_all(b"\n")),
@@ -47,13 +47,13 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 ///
 /// # Memory
 ///
-/// An event that lies within one chunk is passed on without a copy. The splitter keeps the beginning of an event that
-/// continues in the next chunk, at most [`Limits::event_bytes_max`]. After a torn event it keeps about twice as much:
-/// any byte of that window may turn out to be the beginning of the next event.
+/// An event that is whole in one chunk is passed on without a copy. The splitter keeps the beginning of an
+/// event that continues in the next chunk, at most [`Limits::event_bytes_max`]. After a torn event it keeps
+/// about twice as much: any byte of that window may turn out to be the beginning of the next event.
 ///
 /// # Time
 ///
-/// Linear in the input, whatever it is: see [`byte_visits`](Self::byte_visits).
+/// Linear in the length of the input, for any input: see [`byte_visits`](Self::byte_visits).
 pub struct Splitter<R> {
     limits: Limits,
     rule: R,
@@ -90,10 +90,10 @@ enum Mode {
 impl<R: Fn(&[u8]) -> bool> Splitter<R> {
     /// A splitter at the beginning of a stream.
     ///
-    /// `is_envelope` decides whether an object next to a rejected fragment, which may be a piece of a torn event,
-    /// counts as an event. It is called with one complete JSON object within the limits. It must require a top-level
-    /// key that is a word, such as `event_id`: after damage a byte may lie inside or outside of a string, and such a
-    /// key is valid in at most one of these two readings.
+    /// `is_envelope` decides whether an object next to a rejected fragment, which may be a piece of a torn
+    /// event, counts as an event. It is called with one complete JSON object within the limits. It must
+    /// require a top-level key that is a word, such as `event_id`: after damage a byte may be inside or
+    /// outside a string, and such a key is valid in at most one of these two readings.
     ///
     /// ```
     /// use event_recovery_splitter::{Item, Limits, Splitter};
@@ -252,8 +252,8 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
 
     /// How many byte reads splitting took so far: a measure of time that does not depend on the machine.
     ///
-    /// At most a small constant times the bytes pushed, whatever they are: one read in intact events, two more after a
-    /// fault, and one for the copy of an event that spans chunks or for the call of the rule.
+    /// At most a small constant times the bytes pushed, for any input: one read in intact events, two more
+    /// after a fault, and one for the copy of an event that spans chunks or for the call of the rule.
     ///
     /// ```
     /// use event_recovery_splitter::{Limits, Splitter};
@@ -308,8 +308,8 @@ impl<R: Fn(&[u8]) -> bool> Splitter<R> {
         rest[0] == b'{' && self.position >= self.scanned_to
     }
 
-    /// Passes on the events that lie whole in the chunk, as long as the scanner finds them valid and another
-    /// event follows. Falls back to the automaton if there are none.
+    /// Passes on the events that are whole in the chunk, as long as the scanner finds them valid and
+    /// another event follows. Falls back to the automaton if there are none.
     fn whole_events<E>(
         &mut self,
         rest: &[u8],

@@ -42,7 +42,7 @@ impl Tokens {
 /// What the tokens of a block depend on in the block before it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct TokenCarry {
-    /// All ones if the block ended inside of a string, else zero.
+    /// All ones if the block ended inside a string, else zero.
     in_string: u64,
     /// One bit: whether the next block's first byte is escaped.
     escaped: u64,

@@ -38,7 +38,7 @@ impl Server {
                 if over.load(Ordering::SeqCst) {
                     return;
                 }
-                // A client that went away again is no fault of the server's.
+                // A client that closed the connection is no fault of the server.
                 let Ok(mut connection) = connection else {
                     continue;
                 };
@@ -72,7 +72,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.is_over.store(true, Ordering::SeqCst);
-        // So that it looks.
+        // Wakes the thread, which then sees the flag.
         let _ = TcpStream::connect(self.address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

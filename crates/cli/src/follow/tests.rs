@@ -14,7 +14,7 @@ const FOLDER: &str = "_recovery/mine";
 const CALLED: &str = "2024-06-01T12:00:00Z";
 const CALLED_LATER: &str = "2024-06-01T12:05:00Z";
 
-/// Something is written to the ledger, removed from it, or a look at it fails.
+/// Something is written to the ledger, removed from it, or a poll of it fails.
 enum Happens {
     Written(&'static str, Value),
     Removed(&'static str),
@@ -23,10 +23,10 @@ enum Happens {
 
 use Happens::{LookFails, Removed, Written as Wrote};
 
-/// What a hand-over leads to: after so many further looks at the ledger, something happens.
+/// What an invocation leads to: after so many further polls of the ledger, something happens.
 type Story = Vec<(u32, Happens)>;
 
-/// A planner and its ledger, where time passes with the looks at the ledger.
+/// A planner and its ledger, where time advances with each poll of the ledger.
 #[derive(Default)]
 struct World {
     state: Mutex<State>,
@@ -95,7 +95,7 @@ impl World {
             records: self,
             request: &request,
             checked: &checked,
-            // In looks: 100 for a planner at work, 30 for the next try, 5 when it is not sure.
+            // In polls: 100 for a planner at work, 30 for the next try, 5 when it is not sure.
             pace: Pace {
                 look: Duration::from_micros(10),
                 at_work: Duration::from_micros(1000),

@@ -2,14 +2,14 @@
 
 use super::{DestinationSettings, Settings, SettingsError};
 
-/// The longest time between two looks at a run, in seconds.
+/// The longest time between two polls of a run, in seconds.
 pub(crate) const POLL_SECS_MAX: u32 = 300;
 
-/// Where runs lie, and how often an open one is looked at.
+/// Where runs are, and how often an open one is polled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AuditorSettings {
     pub(crate) destination: DestinationSettings,
-    /// Before the second look at a run, in seconds; doubled before each further one, up to [`POLL_SECS_MAX`].
+    /// Seconds before the second poll of a run; doubled before each further one, up to [`POLL_SECS_MAX`].
     pub(crate) poll_secs: u32,
     pub(crate) stack: String,
 }

@@ -21,7 +21,7 @@ pub(crate) use worker::WorkerSettings;
 /// Gives the value that a name has in the environment.
 type Read = Box<dyn Fn(&str) -> Option<String>>;
 
-/// Reads settings and keeps what is wrong with them, so that all of it is told at once.
+/// Reads settings and collects what is wrong with them, so that everything is reported together.
 pub struct Settings {
     read: Read,
     problems: Vec<String>,

@@ -1,4 +1,5 @@
-//! Calls the auditor: one message for each run, again once something changes after its audit ended.
+//! Calls the auditor: sends one message for each run, and another one if something changes after its audit
+//! ended.
 
 use std::sync::Arc;
 
@@ -18,8 +19,9 @@ pub const AUDIT_CALL_VERSION: u32 = 1;
 /// The longest wait for a run, in hours.
 pub const AUDIT_WAIT_HOURS_MAX: u32 = 48;
 
-/// How long one auditor has a call to itself to notify people, in seconds. If the auditor dies, or
-/// can't release the call because the network fails, the notification is late by this at the most.
+/// How long one auditor may claim a call exclusively while it notifies people, in seconds. If the auditor
+/// dies, or can't release the call because the network fails, the notification is late by at most this
+/// long.
 pub const CLAIM_SECS: u32 = 120;
 
 /// What an auditor is asked to do: wait until the run is finished or overdue, then audit it.
@@ -32,7 +34,7 @@ pub struct AuditCall {
     pub execution_id: ExecutionId,
     /// Counts the calls of the run; from 1.
     pub number: u64,
-    /// When the waiting ends.
+    /// When the auditor stops waiting.
     pub deadline: DateTime<Utc>,
 }
 
@@ -43,12 +45,12 @@ pub trait CallAuditor: Send + Sync {
     async fn call(&self, call: &AuditCall) -> Result<(), QueueError>;
 }
 
-/// Sends calls and writes them down.
+/// Sends calls and records them in the ledger.
 #[derive(Clone)]
 pub struct AuditCaller {
-    /// Where calls go.
+    /// The queue of the auditor.
     pub queue: Arc<dyn CallAuditor>,
-    /// How long an auditor waits for a run at the most, in hours.
+    /// The longest time that an auditor waits for a run, in hours.
     pub wait_hours: u32,
 }
 
@@ -64,8 +66,8 @@ pub enum AuditCallError {
 }
 
 impl AuditCaller {
-    /// Calls the auditor unless a call is open. The call is sent before it is written down, so
-    /// that a caller that dies in between leads to a second call and never to none.
+    /// Calls the auditor unless a call is open. The call is sent before it is recorded, so a caller that
+    /// dies in between causes a second call, never a lost one.
     ///
     /// # Errors
     ///
@@ -116,8 +118,8 @@ impl AuditCaller {
     }
 }
 
-/// Takes the call for one auditor, so that a call that was sent twice is answered once. Returns
-/// whether it could; an auditor that dies loses it after [`CLAIM_SECS`].
+/// Claims the call for one auditor, so that a call that was sent twice is answered once. Returns whether
+/// the claim succeeded; the claim of an auditor that dies expires after [`CLAIM_SECS`].
 ///
 /// # Errors
 ///
@@ -150,7 +152,7 @@ pub async fn claim_call(
     Ok(written == Written::Yes)
 }
 
-/// Gives a claimed call back, for another try soon.
+/// Releases a claimed call, so that it can be claimed at the next poll.
 ///
 /// # Errors
 ///
@@ -194,7 +196,7 @@ fn is_answered(known: &AuditRecord, call: &AuditCall) -> bool {
     known.number > call.number || (known.number == call.number && known.ended)
 }
 
-/// Writes down that the call has been answered.
+/// Records that the call has been answered.
 ///
 /// # Errors
 ///
@@ -216,7 +218,7 @@ pub async fn end_call(
         Some((_, etag)) => Precondition::Unchanged(etag),
         None => Precondition::Absent,
     };
-    // Whoever was faster has ended it too, or has called again; both may stay.
+    // The concurrent writer has ended the call too, or has called again; either record may stay.
     records
         .put_if(&key, to_json(&key, &record)?, precondition)
         .await?;

@@ -13,7 +13,7 @@ pub enum AuditError {
     /// There is no run with this id.
     #[error("there is no run `{0}`")]
     UnknownRun(ExecutionId),
-    /// The planner refused it, so there is nothing to be complete.
+    /// The planner refused the run, so it has no verdict.
     #[error("the run `{execution_id}` is not planned: {}", refusal.message)]
     Refused {
         /// The run.
@@ -51,7 +51,7 @@ impl AuditError {
         }
     }
 
-    /// Whether the same audit again can help, although nobody has changed anything.
+    /// Whether repeating the audit may succeed although nothing was changed.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Ledger(error) => error.is_transient(),

@@ -34,7 +34,7 @@ pub enum Audited {
     Finished {
         /// The report.
         report: Box<Report>,
-        /// Whether the waiting ended with tasks still missing.
+        /// Whether the deadline passed with tasks still missing.
         is_overdue: bool,
     },
 }
@@ -56,7 +56,7 @@ where
 {
     let ledger = Ledger::new(execution_id.clone());
     if now < deadline {
-        // A listing shows at a fraction of the cost that receipts are missing.
+        // A listing shows that receipts are missing, at a fraction of the cost of reading them.
         let plan = read_record::<PlanRecord>(destination, &ledger.plan_key()).await?;
         let planned = plan.map(|(plan, _)| plan.objects.planned);
         let receipts = count_objects(destination, &ledger.receipts_prefix()).await?;
@@ -154,7 +154,8 @@ where
 /// Whether an audit compares with what an earlier one saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EarlierAudit {
-    /// The earlier report is about to be replaced: records that were repaired since need not agree with it.
+    /// The earlier report is about to be replaced: records that were repaired since then may differ from
+    /// it.
     Ignored,
     /// Nothing may have changed since.
     Compared,

@@ -1,4 +1,5 @@
-//! Writes a run's report and the mark of a complete run, also while another auditor of the same run does.
+//! Writes a run's report and the mark of a complete run, even while another auditor of the same run does
+//! the same.
 
 use tracing::debug;
 
@@ -10,7 +11,7 @@ use crate::storage::{Precondition, Records, Written};
 /// Most audits of one call, each repeated because another auditor wrote its report meanwhile.
 pub(crate) const CONFLICTS_MAX: u32 = 16;
 
-/// The report as it was before an audit began to look at its run.
+/// The report as it was before an audit began to read its run.
 pub(crate) struct ReportSlot<'a, D: ?Sized> {
     destination: &'a D,
     ledger: &'a Ledger,
@@ -18,8 +19,8 @@ pub(crate) struct ReportSlot<'a, D: ?Sized> {
 }
 
 impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
-    /// To be called before the run is looked at: a report then replaces only what was written
-    /// before that, so that the newest look at the run is what stays.
+    /// Call before reading the run: the new report then replaces only a report written before that, so that
+    /// the report of the newest audit stays.
     pub(crate) async fn look(destination: &'a D, ledger: &'a Ledger) -> Result<Self, AuditError> {
         let known = destination.get(&ledger.report_key()).await?;
         Ok(Self {
@@ -31,15 +32,15 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
         })
     }
 
-    /// Writes the report, what it was made of, and the mark of a complete run, unless another report
-    /// was written meanwhile: then the run must be audited again.
+    /// Writes the report, the digests of its records, and the mark, unless another report was written
+    /// meanwhile: then the run must be audited again.
     pub(crate) async fn write(
         self,
         report: &Report,
         digests: AuditDigests,
     ) -> Result<Written, AuditError> {
         let (key, digests_key) = (self.ledger.report_key(), self.ledger.digests_key());
-        // First, so that an audit cut short does not leave the mark beside a worse report.
+        // First, so that an audit that is cut short does not leave the mark next to a worse report.
         if report.verdict != Verdict::Complete {
             self.destination.delete(&self.ledger.success_key()).await?;
         }
@@ -72,8 +73,8 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
         Ok(written)
     }
 
-    /// Has the mark agree with the report that is there, whoever wrote it. The report is read again
-    /// afterwards: one that is written even later has its own auditor settle the mark after this one.
+    /// Makes the mark agree with the current report, even if another auditor wrote it. Reads the report
+    /// again afterwards: the auditor of an even later report settles the mark after this one.
     async fn settle_mark(&self) -> Result<(), AuditError> {
         let (key, mark) = (self.ledger.report_key(), self.ledger.success_key());
         let mut settled = None;
@@ -93,7 +94,7 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
         Err(Self::conflict(self.ledger).into())
     }
 
-    /// The report changed during every look at the run.
+    /// The report changed during every audit of the run.
     pub(crate) fn conflict(ledger: &Ledger) -> LedgerError {
         LedgerError::Invalid {
             key: ledger.report_key(),

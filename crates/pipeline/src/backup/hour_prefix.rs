@@ -31,7 +31,7 @@ pub struct HourPrefixError {
 }
 
 impl HourPrefix {
-    /// The hour that `instant` lies in.
+    /// The hour that contains `instant`.
     pub fn from_instant(instant: DateTime<Utc>) -> Self {
         Self {
             hours_since_epoch: instant.timestamp().div_euclid(HOUR_SECS),

@@ -58,7 +58,7 @@ impl SourceKey {
         &self.key
     }
 
-    /// The hour prefix that it lies under.
+    /// The hour prefix of the key.
     pub fn hour(&self) -> HourPrefix {
         self.hour
     }

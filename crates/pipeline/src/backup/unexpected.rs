@@ -9,9 +9,9 @@ use crate::backup::hour_prefix::HourPrefix;
 use crate::storage::listing::{list_level_pages, list_pages};
 use crate::storage::{ListObjects, ListedObject, StorageError, UnreadableEntry};
 
-/// Objects that no hour of the range holds, though they lie under one of its days: in the day's folder
-/// itself, in a folder that is not an hour's, such as `7/`, or in the place of a folder; and what lies
-/// under its hours or beside them and no key can name.
+/// Objects under a day of the range that belong to none of its hours: directly in the day's folder, in a
+/// folder that is not an hour's, such as `7/`, or in the place of a folder. Also entries under the hours or
+/// next to them whose names can't be keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unexpected {
     /// How many.
@@ -74,7 +74,7 @@ impl Unexpected {
         source: &dyn ListObjects,
         day: &str,
     ) -> Result<(), StorageError> {
-        // Without the slash, so that an object in the place of the day's folder shows.
+        // Without the slash, so that an object in the place of the day's folder is listed too.
         let in_its_place = day.trim_end_matches('/');
         let mut pages = list_level_pages(source, in_its_place);
         while let Some(page) = pages.try_next().await? {

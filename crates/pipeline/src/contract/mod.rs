@@ -1,5 +1,5 @@
-//! What the functions say to the command line and to people, as types that both sides share: how a planner is
-//! asked, what it answers, which errors it ends with, and what a notification holds.
+//! The JSON between the functions, the command line and people, as shared types: a planner's payload,
+//! answer and errors, and the content of a notification.
 //!
 //! The JSON is an interface. Each type has a test that pins its names and values.
 

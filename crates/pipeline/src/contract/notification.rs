@@ -1,4 +1,4 @@
-//! What people are notified of when a run has ended.
+//! The notification that is sent when a run has ended.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub enum Notification {
     Audited(Box<AuditedRun>),
     /// It could not be audited, so nothing proves that it is complete.
     NotAudited(NotAuditedRun),
-    /// The planner refused it: nothing was promised that could be missing, so there is no verdict.
+    /// The planner refused it, so there is no verdict.
     Refused(RefusedRun),
 }
 
@@ -140,7 +140,7 @@ impl Notification {
     ///
     /// # Errors
     ///
-    /// A value that JSON can't express; no notification is one.
+    /// None in practice: every notification serialises.
     pub fn message(&self) -> serde_json::Result<String> {
         // A `Value` sorts the names.
         serde_json::to_string_pretty(&serde_json::to_value(self)?)

@@ -1,4 +1,4 @@
-//! What a planner that runs elsewhere is asked, and what it answers.
+//! The payload of a remote planner, and its answer.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,14 +12,14 @@ use crate::request::error::{RequestError, any_of};
 use crate::request::execution_id::ExecutionId;
 use crate::request::resolved::ResolvedRequest;
 
-/// The field beside a request that asks for a check.
+/// The field of a payload that asks for a check, next to the fields of the request.
 const CHECK_FIELD: &str = "check";
 
-/// A request as a planner elsewhere takes it.
+/// A request as a remote planner receives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PlannerPayload<'a> {
-    /// Only say whether the request would be taken: nothing is listed, written or queued. The
-    /// answer is a [`CheckedRequest`].
+    /// Only say whether the request would be accepted: nothing is listed, written or queued. The answer is
+    /// a [`CheckedRequest`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub check: bool,
     /// What is asked for.
@@ -47,7 +47,7 @@ impl PlannerPayload<'_> {
     }
 }
 
-/// Where a run's ledger and events lie, as URLs.
+/// The URLs of a run's ledger and events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RunPlaces {
     /// The destination, without a slash at its end. The JSON does not repeat it.
@@ -60,7 +60,7 @@ pub struct RunPlaces {
 }
 
 impl RunPlaces {
-    /// The places of a run in the destination, whose URL has no slash at its end.
+    /// The URLs of a run in the destination, whose URL has no slash at its end.
     pub fn of(execution_id: &ExecutionId, destination: &str) -> Self {
         let ledger = Ledger::new(execution_id.clone());
         Self {
@@ -70,7 +70,7 @@ impl RunPlaces {
         }
     }
 
-    /// The same from the places that an answer names; `None` if they are not this run's.
+    /// The same from the URLs in an answer; `None` if they are not this run's.
     fn parse(execution_id: &ExecutionId, ledger: &str, output: &str) -> Option<Self> {
         let run = Ledger::new(execution_id.clone());
         let destination = ledger.strip_suffix(&format!("/{}/", run.folder()))?;
@@ -79,7 +79,7 @@ impl RunPlaces {
     }
 }
 
-/// The planner would take the request.
+/// The planner would accept the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "CheckedRequestJson")]
 pub struct CheckedRequest {
@@ -87,12 +87,12 @@ pub struct CheckedRequest {
     pub execution_id: ExecutionId,
     /// The request with the planner's defaults, as the ledger will hold it.
     pub request: ResolvedRequest,
-    /// Where the run will lie, or lies.
+    /// Where the run's ledger and events are, or will be.
     #[serde(flatten)]
     pub places: RunPlaces,
 }
 
-/// [`CheckedRequest`] before it is known that its places are those of its run.
+/// [`CheckedRequest`] before its URLs are checked to be those of its run.
 #[derive(Deserialize)]
 struct CheckedRequestJson {
     execution_id: ExecutionId,
@@ -101,7 +101,7 @@ struct CheckedRequestJson {
     output: String,
 }
 
-/// An answer names places that are not its run's.
+/// The URLs of an answer are not those of its run.
 #[derive(Debug, thiserror::Error)]
 #[error("`ledger` and `output` are not the places of the run `{execution_id}`")]
 struct OtherPlaces {

@@ -1,4 +1,4 @@
-//! How a planner that runs elsewhere ends with an error.
+//! The errors of a remote planner.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,9 +9,9 @@ use crate::plan::error::PlanError;
 pub enum PlannerErrorKind {
     /// The request is invalid. The same request is refused again.
     RefusedRequest,
-    /// The request is valid, and there is no plan.
+    /// The request is valid, but planning failed.
     NotPlanned,
-    /// The function's time was up. The same request with the same execution id resumes the plan.
+    /// The planner reached its deadline. The same request with the same execution id resumes the plan.
     OutOfTime,
     /// Not of this software: Lambda's own errors, such as `Runtime.ExitError` and `Sandbox.Timedout`.
     #[serde(other)]
@@ -47,7 +47,7 @@ pub struct PlannerError {
     /// Which kind; [`PlannerErrorKind::Unknown`] also where Lambda names none.
     #[serde(default = "unknown")]
     pub error_type: PlannerErrorKind,
-    /// The function's own words, with the hint at their end; `None` when the function died without any.
+    /// The function's message, which ends with the hint; `None` if the function died without a message.
     #[serde(default)]
     pub error_message: Option<String>,
 }

@@ -19,7 +19,7 @@ pub struct AuditRecord {
     pub wait_hours: u32,
     /// Whether an auditor has answered it.
     pub ended: bool,
-    /// Until when one auditor has it to itself, to tell people how the run ended.
+    /// Until when one auditor claims the call exclusively, to send the notification.
     #[serde(default)]
     pub claimed_until: Option<DateTime<Utc>>,
 }

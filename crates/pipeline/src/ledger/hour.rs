@@ -7,7 +7,7 @@ use crate::backup::unexpected::Unexpected;
 use crate::ledger::{LedgerError, check_version, parse, seal};
 use crate::storage::{ListedObject, Records};
 
-/// The frozen task list of one hour: the first line of its file, then one object a line.
+/// The frozen task list of one hour: the first line of its file, then one object per line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HourTasks {
     /// The first line.
@@ -33,7 +33,7 @@ pub struct HourHead {
     pub foreign_names: u64,
     /// Bytes of the planned objects, as stored.
     pub bytes: u64,
-    /// What lies under the prefix and no key can name.
+    /// Entries under the prefix whose names can't be keys.
     #[serde(default, skip_serializing_if = "Unexpected::is_empty")]
     pub unexpected: Unexpected,
 }
@@ -58,7 +58,7 @@ impl HourTasks {
     ///
     /// # Errors
     ///
-    /// Anything that [`to_jsonl`](Self::to_jsonl) does not write, also a list cut short.
+    /// Anything that [`to_jsonl`](Self::to_jsonl) does not write, including a list that is cut short.
     pub fn from_jsonl(key: &str, bytes: &[u8]) -> Result<Self, LedgerError> {
         let mut lines = bytes
             .split(|byte| *byte == b'\n')

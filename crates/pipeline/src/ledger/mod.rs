@@ -219,7 +219,7 @@ pub struct Sealed<T> {
     pub value: T,
     /// The record's etag.
     pub etag: String,
-    /// Whether it says what was written.
+    /// Whether it is as it was written.
     pub seal: Seal,
     /// The digest of its bytes.
     pub digest: String,

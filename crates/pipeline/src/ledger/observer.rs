@@ -3,7 +3,7 @@
 use crate::ledger::plan_record::PlanRecord;
 use crate::ledger::receipt::Receipt;
 
-/// Is told about progress. Called from several threads, also such that must not block.
+/// Receives progress. Called from several threads, some of which must not block.
 pub trait Observer: Send + Sync {
     /// Objects were planned; their bytes as stored.
     fn planned(&self, _objects: u64, _bytes: u64) {}

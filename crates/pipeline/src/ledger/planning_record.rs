@@ -39,8 +39,8 @@ pub enum PlanningState {
     },
 }
 
-/// Why a call of the planner has failed. It is removed when another call resumes the run, and says
-/// something about the run only while the plan is not complete.
+/// Why a call of the planner has failed. It is removed when another call resumes the run, and applies to
+/// the run only while the plan is not complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// [`LEDGER_VERSION`](crate::LEDGER_VERSION).
@@ -55,7 +55,7 @@ pub struct Refusal {
     pub called_at: DateTime<Utc>,
 }
 
-/// Whether the same call again can help.
+/// Whether repeating the call may succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalKind {

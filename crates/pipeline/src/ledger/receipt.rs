@@ -68,7 +68,7 @@ pub enum State {
 pub struct Done {
     /// When the last output was visible.
     pub finished_at: DateTime<Utc>,
-    /// Whether the object's name follows the pattern of the backup.
+    /// Whether the object's name does not follow the pattern of the backup.
     pub foreign_name: bool,
     /// The counts of the balance.
     #[serde(flatten)]
@@ -142,7 +142,7 @@ pub struct Output {
     pub rows: u64,
 }
 
-/// What lies at the key of a task's receipt.
+/// The record under the key of a task's receipt.
 #[derive(Debug)]
 pub(crate) enum FoundReceipt {
     None,

@@ -18,7 +18,7 @@ use crate::request::resolved::ResolvedRequest;
 pub enum Verdict {
     /// Every event of the window is in the output, and the balance closes.
     Complete,
-    /// Everything that was planned is recovered, but a person should look at the reasons.
+    /// Everything that was planned is recovered, but a person should check the reasons.
     NeedsLook,
     /// Something is missing.
     Incomplete,

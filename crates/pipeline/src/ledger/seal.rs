@@ -1,8 +1,8 @@
 //! The seal of a record: a digest of its own bytes, which shows whether the record was changed.
 //!
-//! It guards against accidents and careless edits. Whoever changes a record and seals it anew is
-//! found by the digests that other records hold of it: the plan's of the task lists, the audit's of plan,
-//! receipts and report.
+//! It guards against accidents and careless edits. A record that is changed and sealed anew is detected by
+//! the digests that other records hold of it: the plan's of the task lists, the audit's of plan, receipts
+//! and report.
 
 use sha2::{Digest as _, Sha256};
 

@@ -53,8 +53,8 @@ impl PlanningCall<'_> {
             }
             _ => self.refuse(error).await,
         };
-        // The caller gets the error of the call itself, which says more than an error of this record.
-        // Whoever follows the run through the ledger has a deadline of its own.
+        // The caller gets the error of the call itself, which says more than an error of this record. A
+        // caller that follows the run through the ledger has a deadline of its own.
         drop(written);
         Ok(())
     }

@@ -26,10 +26,10 @@ pub enum PlanError {
     TooManyObjects {
         /// The limit.
         objects_max: u64,
-        /// The hour at which the limit was passed.
+        /// The hour at which the limit was exceeded.
         hour: HourPrefix,
     },
-    /// The caller's time was up.
+    /// The planner reached its deadline.
     #[error("the time was up after {hours_done} of {hours} hours of the run `{execution_id}`")]
     OutOfTime {
         /// The run.
@@ -54,7 +54,7 @@ pub enum PlanError {
 }
 
 impl PlanError {
-    /// Whether the same call again can help, although nobody has changed anything.
+    /// Whether repeating the call may succeed although nothing was changed.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::OutOfTime { .. } | Self::Queue(_) => true,

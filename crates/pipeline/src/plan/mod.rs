@@ -52,7 +52,7 @@ pub struct Planner<'a> {
     pub until: Option<Instant>,
     /// Limits of the plan.
     pub limits: PlanLimits,
-    /// Is told about progress.
+    /// Receives progress.
     pub observer: &'a dyn Observer,
 }
 
@@ -219,7 +219,8 @@ impl Planner<'_> {
         let digest = seal::digest(&bytes);
         let written = self.ledger.put_if(&key, bytes, Precondition::Absent);
         let frozen_before = written.await? == Written::PreconditionFailed;
-        // Another planner of the same run was faster: the list that workers may know already counts.
+        // Another planner of the same run has written the list meanwhile. That list counts, since workers
+        // may know it already.
         if frozen_before && let Some(frozen) = read_hour(self.ledger, &key).await? {
             debug!(key, "another planner has frozen the hour");
             return Ok(frozen);

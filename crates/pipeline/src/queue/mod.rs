@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use crate::queue::task::Task;
 use crate::storage::{Circumstances, RequestId};
 
-/// How long a receiver may have one delivery to itself, in seconds: AWS Lambda's longest run. After that
-/// it has died, and what it claimed is free for others.
+/// How long one delivery belongs to its receiver, in seconds: AWS Lambda's longest run. After that the
+/// receiver counts as dead and its claims expire.
 pub const ATTEMPT_SECS_MAX: u32 = 15 * 60;
 
 /// Queues tasks.
@@ -30,7 +30,7 @@ pub trait SendTasks: Send + Sync {
 pub struct QueueError {
     /// How many.
     pub tasks: usize,
-    /// Why, in the queue's words, and which queue.
+    /// Why, and which queue, as the queue reports it.
     pub problem: String,
     circumstances: Circumstances,
 }

@@ -15,7 +15,7 @@ use crate::storage::ListedObject;
 pub const TASK_VERSION: u32 = 1;
 
 /// The message that asks a worker to recover one object. It names neither bucket nor org: those are the
-/// worker's own settings, so that a forged message can't reach elsewhere.
+/// worker's own settings, so that a forged message can't redirect it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "TaskMessage")]
 pub struct Task {
@@ -38,8 +38,8 @@ pub struct Task {
     pub output: OutputFormat,
 }
 
-/// A task as it is received. Apart from [`Task`] because serde does not promise to find unknown fields
-/// beside flattened ones.
+/// A task as it is received. Apart from [`Task`] because serde does not promise to find unknown fields next
+/// to flattened ones.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TaskMessage {

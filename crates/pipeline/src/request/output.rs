@@ -16,7 +16,7 @@ pub enum Format {
     /// The platform's columns, and one for everything else.
     #[default]
     Parquet,
-    /// The event's own bytes, one event a line.
+    /// The event's own bytes, one event per line.
     Ndjson,
 }
 

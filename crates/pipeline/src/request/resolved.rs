@@ -19,7 +19,7 @@ pub struct ResolvedRequest {
     pub start: DateTime<Utc>,
     /// The first instant after the range.
     pub end: DateTime<Utc>,
-    /// What decides whether an event lies in the range.
+    /// What decides whether an event is in the range.
     pub window: WindowParameters,
     /// How events are written; in JSON the two fields `format` and `compression`.
     #[serde(flatten, with = "output")]

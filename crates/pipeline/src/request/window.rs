@@ -1,14 +1,14 @@
 //! The window: which part of the backup a run recovers.
 //!
-//! A `publish` window takes every event of every object under the prefixes of its hours. An
-//! `arrival` window takes the events that *arrived* in it, wherever they lie: it reads the objects
-//! around it too and leaves out what arrived outside.
+//! A `publish` window takes every event of every object under the prefixes of its hours. An `arrival`
+//! window takes the events that *arrived* in it, whichever prefix they are under: it also reads the objects
+//! around it, and leaves out the events that arrived outside.
 //!
-//! What makes an `arrival` window complete is one relation. An object's time is the arrival of its
-//! oldest event, and an event's arrival is expected in `[object time − lag, object time + lead]`.
-//! Turned around, the events of `[start, end)` lie in objects with times in
-//! `[start − lead, end + lag)`; those are read. An event beyond its object's tolerance may be missed
-//! by the window it belongs to, so whoever meets one reports it.
+//! What makes an `arrival` window complete is one relation. An object's time is the arrival of its oldest
+//! event, and an event's arrival is expected in `[object time − lag, object time + lead]`. Conversely, the
+//! events of `[start, end)` are in objects with times in `[start − lead, end + lag)`; those are read. An
+//! event outside its object's tolerance may be missed by the window it belongs to, so every run that reads
+//! such an event reports it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -47,7 +47,7 @@ pub enum WindowKind {
     Publish,
 }
 
-/// How far an event's arrival may lie from the time of its object.
+/// How far an event's arrival may be from the time of its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tolerance {
     /// How long after the object's time, in seconds.
@@ -91,7 +91,7 @@ pub enum WindowError {
     /// A `publish` window does not consist of whole hours.
     #[error("a `publish` window starts and ends on whole UTC hours: `{instant}`")]
     NotHourAligned {
-        /// The first of start and end that lies within an hour.
+        /// The first of start and end that is not on a whole hour.
         instant: DateTime<Utc>,
     },
     /// A lead or a lag is longer than [`TOLERANCE_SECS_MAX`].

@@ -1,4 +1,4 @@
-//! Takes calls that block off the threads that futures run on.
+//! Moves blocking calls off the threads that run futures.
 
 use std::convert::Infallible;
 use std::panic::resume_unwind;

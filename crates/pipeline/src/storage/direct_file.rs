@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 /// What is written at a time, in bytes: large enough that the device's latency does not count.
 const BLOCK_BYTES: usize = 1024 * 1024;
-/// What Linux may want addresses and lengths to be multiples of: the largest logical block.
+/// The alignment that Linux may require of addresses and lengths: the largest logical block size.
 const ALIGNMENT: usize = 4096;
 
-/// A file that is written from its beginning to its end. After an error it is void.
+/// A file that is written from its beginning to its end. After an error it must not be used.
 ///
 /// Holds one block, of which as much is touched as has been written to it.
 pub(crate) struct DirectFile {
@@ -20,12 +20,12 @@ pub(crate) struct DirectFile {
     path: PathBuf,
     is_direct: bool,
     block: Block,
-    /// Bytes of the file that lie before the block.
+    /// Bytes of the file that precede the block.
     position: u64,
 }
 
 impl DirectFile {
-    /// A new file at `path`, where none may be.
+    /// Creates a file at `path`, which must not exist yet.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
         let mut new = Self {
@@ -35,7 +35,7 @@ impl DirectFile {
             block: Block::new(),
             position: 0,
         };
-        // Some file systems can't, and then the file stays as it was opened.
+        // Some file systems don't support it; the file then stays as it was opened.
         if let Ok(file) = open_direct(path) {
             new.file = file;
             new.is_direct = true;
@@ -62,8 +62,8 @@ impl DirectFile {
                     rest = &rest[written..];
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The file system wants another alignment, for instance after a short write, or
-                // only says now that it can't.
+                // The file system requires another alignment, for instance after a short write, or only now
+                // reports that it does not support this.
                 Err(error) if self.is_direct && is_refusal(&error) => {
                     self.file = OpenOptions::new().write(true).open(&self.path)?;
                     self.file.seek(SeekFrom::Start(self.position))?;

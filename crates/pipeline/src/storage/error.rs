@@ -126,7 +126,8 @@ impl StorageError {
     }
 }
 
-/// Two failures are the same that say the same, whichever requests they were.
+/// Failures are equal if their operations, keys, problems and hints are. Request ids and causes do not
+/// count.
 impl PartialEq for StorageError {
     fn eq(&self, other: &Self) -> bool {
         let told = |error: &Self| (error.operation, error.hint());

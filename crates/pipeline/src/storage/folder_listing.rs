@@ -1,4 +1,4 @@
-//! Lists what lies below a folder. No entry can keep the others from being listed.
+//! Lists everything below a folder. No entry can prevent the others from being listed.
 //!
 //! Links are followed. What can't be opened is listed like a file, without a size, and fails when it
 //! is opened, by its name: a link that leads nowhere or in a circle, a FIFO, a folder that must not
@@ -13,8 +13,8 @@ use chrono::{DateTime, Utc};
 
 use crate::storage::{LevelPage, ListPage, ListedObject, UnreadableEntry};
 
-/// Everything below the folder, which lies in `root` and may be missing, but not what lies below
-/// `skipped`. Keys are relative to `root`.
+/// Everything below the folder except what is below `skipped`. The folder is in `root` and may be missing.
+/// Keys are relative to `root`.
 ///
 /// # Errors
 ///
@@ -23,7 +23,7 @@ pub(crate) fn list_folder(root: &Path, folder: &Path, skipped: &Path) -> io::Res
     list_with(|path| fs::read_dir(path), root, folder, skipped)
 }
 
-/// What lies directly in the folder, which lies in `root` and may be missing, but not `skipped`.
+/// What is directly in the folder, except `skipped`. The folder is in `root` and may be missing.
 ///
 /// # Errors
 ///
@@ -75,8 +75,8 @@ fn list_level_with(
     })
 }
 
-/// Whether anything but folders lies below the folder, and not below `skipped`. What can't be read
-/// there is something.
+/// Whether there is anything except folders below the folder and outside of `skipped`. An entry that can't
+/// be read counts.
 ///
 /// # Errors
 ///
@@ -99,7 +99,7 @@ fn holds_anything(
         };
         for entry in entries {
             let entry = entry?;
-            // A link is something, wherever it leads.
+            // A link counts, wherever it leads.
             if !entry.file_type()?.is_dir() {
                 return Ok(true);
             }
@@ -311,8 +311,8 @@ pub(crate) fn is_missing(error: &io::Error) -> bool {
     )
 }
 
-/// Whether the process or the machine is short of something. Such a failure is transient, and says nothing
-/// about the entry.
+/// Whether the process or the machine has run out of a resource. Such a failure is transient, and says
+/// nothing about the entry.
 fn is_transient(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(

@@ -1,4 +1,5 @@
-//! The lock of a folder: a local folder can't tell processes apart that write the same records.
+//! The lock of a folder. Without it, processes that write the same records to a local folder would
+//! overwrite each other's.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -8,8 +9,8 @@ use thiserror::Error;
 
 use crate::storage::local_folder::LocalFolder;
 
-/// How often a lock file is tried to be made whose folder others take away again. Each time costs
-/// one of them its own start, so more than a few need as many processes that all fail.
+/// Most attempts to create a lock file while other processes remove its folder. Each removal is by a
+/// process that could not start, so more than a few take as many failing processes.
 const LOCK_ATTEMPTS_MAX: u32 = 100;
 
 /// A folder of a [`LocalFolder`] that this process alone writes to, until this is dropped.
@@ -45,8 +46,9 @@ pub enum FolderLockError {
 }
 
 impl FolderLock {
-    /// Makes the folder with this key and takes its lock, or leaves nothing of its own behind but, where the
-    /// file system knows no locks, an empty lock file. Then clears what an earlier process has staged.
+    /// Creates the folder with this key, takes its lock, and clears what an earlier process has staged.
+    /// After an error nothing of its own is left, except an empty lock file where the file system does not
+    /// support locks.
     ///
     /// # Errors
     ///
@@ -65,8 +67,8 @@ impl FolderLock {
             Err(TryLockError::Error(error)) => return Err(unwritable(error)),
         }
         let staging = folder.join("staging");
-        // What an earlier process of this run was about to write when it was killed. Only who holds
-        // the lock has anything in there.
+        // What an earlier process of this run was about to write when it was killed. Only the holder of the
+        // lock has files in there.
         match fs::remove_dir_all(&staging) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unwritable(error)),
             _ => {}
@@ -92,7 +94,7 @@ impl Drop for FolderLock {
     }
 }
 
-/// Opens the lock file, and makes it and its folder if they are not there.
+/// Opens the lock file, and creates it and its folder if they are missing.
 ///
 /// Nobody ever removes a lock file. Another process may have it open by then and take the lock on a
 /// file without a name, while a third one makes a new file and takes the lock on that.
@@ -107,7 +109,7 @@ fn open_lock(folder: &Path, made: &mut MadeFolders) -> io::Result<File> {
                 .open(folder.join("lock"))
         });
         match opened {
-            // Who had made the folder could not go on, and took it away between the two steps.
+            // The process that had created the folder has failed, and removed it between the two steps.
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound && attempt < LOCK_ATTEMPTS_MAX =>
             {
@@ -118,13 +120,13 @@ fn open_lock(folder: &Path, made: &mut MadeFolders) -> io::Result<File> {
     }
 }
 
-/// The folders that this process, and no other, has made. Removed unless they are kept, as far as
-/// they are empty: another process may have found them and written to them meanwhile.
+/// The folders that this process, and no other, has created. Removed unless they are kept or not empty:
+/// another process may have found them and written to them meanwhile.
 #[derive(Debug, Default)]
 struct MadeFolders(Vec<PathBuf>);
 
 impl MadeFolders {
-    /// Makes the folder and those that it lies in.
+    /// Creates the folder and its parents.
     fn make(&mut self, folder: &Path) -> io::Result<()> {
         match self.make_one(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -141,7 +143,7 @@ impl MadeFolders {
                 self.0.push(folder.to_owned());
                 Ok(())
             }
-            // Where it has gone since, it is to be made again.
+            // If it was removed since then, it must be created again.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 match fs::symlink_metadata(folder)?.is_dir() || folder.is_dir() {
                     true => Ok(()),
@@ -161,7 +163,7 @@ impl MadeFolders {
 impl Drop for MadeFolders {
     fn drop(&mut self) {
         for folder in self.0.iter().rev() {
-            // Fails where there is something in it, which is somebody's.
+            // Fails if the folder is not empty: what it holds belongs to another process.
             let _ = fs::remove_dir(folder);
         }
     }
@@ -201,7 +203,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let destination = root.path().join("out");
         let folder = destination.join("_recovery/x");
-        // Held up after it has made the folders, while others carry runs out in them.
+        // Paused after it has created the folders, while others carry out runs in them.
         let mut late = MadeFolders::default();
         late.make(&folder).unwrap();
         let first = FolderLock::take(&destination, "_recovery/x").unwrap();
@@ -232,7 +234,7 @@ mod tests {
         let folder = root.path().join("out/_recovery/x");
         let is_over = AtomicBool::new(false);
         let failed: Vec<io::Error> = std::thread::scope(|scope| {
-            // One that makes the folders, can't go on and takes them away, over and over.
+            // A process that creates the folders, fails and removes them, over and over.
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
                     let _ = MadeFolders::default().make(&folder);

@@ -21,7 +21,7 @@ pub(crate) fn list_pages<'a, S: ListObjects + ?Sized>(
     })
 }
 
-/// The pages of what lies directly under `prefix`, in order. Ends with the first error.
+/// The pages of what is directly under `prefix`, in order. Ends with the first error.
 pub(crate) fn list_level_pages<'a, S: ListObjects + ?Sized>(
     storage: &'a S,
     prefix: &'a str,
@@ -100,7 +100,7 @@ pub async fn list_all(
     }
 }
 
-/// How many objects lie below a prefix. Holds one page at a time.
+/// The number of objects below a prefix. Holds one page at a time.
 ///
 /// # Errors
 ///

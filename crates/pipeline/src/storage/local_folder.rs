@@ -20,8 +20,8 @@ use crate::storage::{
 
 /// A storage in a folder of the local file system.
 ///
-/// What is written is first written to the staging folder, synced, and then renamed into place, so
-/// the staging folder must lie on the same file system. One process at a time may write records
+/// What is written is first written to the staging folder, synced, and then renamed into place, so the
+/// staging folder must be on the same file system. Only one process at a time may write records
 /// conditionally.
 ///
 /// Its asynchronous functions do their work on threads that may block. [`CreateObject`] and the readers
@@ -65,7 +65,7 @@ impl LocalFolder {
 
 #[async_trait]
 impl ListObjects for LocalFolder {
-    /// The whole listing in one page: a folder can't be read from a point on.
+    /// The whole listing in one page: a folder can't be listed from a cursor on.
     async fn list_page(&self, prefix: &str, _next: Option<&str>) -> Result<ListPage, StorageError> {
         self.unblock(StorageOperation::List, prefix, Folder::list_page)
             .await
@@ -135,7 +135,7 @@ impl Folder {
         Ok(self.root.join(key))
     }
 
-    /// The folder that everything lies in whose key begins with the prefix.
+    /// The deepest folder that contains every key with the prefix.
     fn folder_of(&self, prefix: &str) -> Result<PathBuf, StorageError> {
         match prefix.rsplit_once('/') {
             Some((folder, _)) => self.path(StorageOperation::List, folder),

@@ -80,14 +80,14 @@ pub enum Written {
     PreconditionFailed,
 }
 
-/// Part of a listing that goes no further than the next slash.
+/// Part of a listing with the slash as its delimiter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LevelPage {
     /// The objects whose keys have no slash after the prefix.
     pub objects: Vec<ListedObject>,
     /// The common prefixes of all others, each up to and including the first slash after the prefix.
     pub folders: Vec<String>,
-    /// What lies directly under the prefix and can't be an object, as in [`ListPage::unreadable`].
+    /// Entries directly under the prefix that can't be objects, as in [`ListPage::unreadable`].
     pub unreadable: Vec<UnreadableEntry>,
     /// The cursor of the next page; `None` on the last page.
     pub next: Option<String>,
@@ -99,9 +99,9 @@ pub trait ListObjects: Send + Sync {
     /// One page of the objects whose keys begin with `prefix`; `next` is the cursor of the page before.
     async fn list_page(&self, prefix: &str, next: Option<&str>) -> Result<ListPage, StorageError>;
 
-    /// One page of what lies directly under `prefix`. A folder may come on several pages.
+    /// One page of what is directly under `prefix`. A folder may appear on several pages.
     ///
-    /// The provided implementation lists all objects that lie deeper, too; storages that can do better
+    /// The provided implementation also lists all objects further down; storages that can avoid this
     /// should.
     async fn list_level(
         &self,

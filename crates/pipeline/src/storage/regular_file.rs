@@ -1,7 +1,7 @@
 //! Opens files for reading, regular ones alone.
 //!
-//! Opening a FIFO waits until somebody writes to it, and reading a device may never end. Both can lie
-//! where a file is expected, and must not block a whole run.
+//! Opening a FIFO waits until a process writes to it, and reading a device may never end. Both can be where
+//! a file is expected, and must not block a whole run.
 
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io;

@@ -1,4 +1,4 @@
-//! The output of one object: a file for each day that its events lie on.
+//! The output of one object: one file for each day of its events.
 //!
 //! Each open file holds memory: rows that wait to be encoded, an encoder's window, a part of an upload.
 //! An object with events of more days than may be open is therefore read several times, and each
@@ -16,9 +16,9 @@ use crate::storage::StorageError;
 use crate::work::job::{DATES_MAX, Job, TransformError, write_error};
 use crate::work::staged_output::StagedOutput;
 
-/// Most days whose files are written in one reading of an object. Events lie on two at most, unless
-/// they were written into the backup long after they arrived. What one file holds by itself: up to
-/// 8 MiB of columns that are kept for the next batch, and a part of 8 MiB of an upload.
+/// Most days whose files are written in one reading of an object. The events of an object are of two days
+/// at most, unless they were written into the backup long after they arrived. What one file holds by
+/// itself: up to 8 MiB of columns that are kept for the next batch, and a part of 8 MiB of an upload.
 pub const OPEN_DATES_MAX: usize = 4;
 /// Most bytes of rows and pages that the open files of one object may hold together, before all of
 /// them are flushed: as many as a single Parquet file may, 4 MiB of rows and 32 MiB of pages.

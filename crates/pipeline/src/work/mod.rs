@@ -31,14 +31,14 @@ pub struct Worker {
     pub source: Arc<dyn Source>,
     /// Receives events, rejected fragments and receipts.
     pub destination: Arc<dyn Destination>,
-    /// Whose backup it is. Events of other orgs are not taken for events beside fragments.
+    /// Whose backup it is. Next to rejected fragments, objects of other orgs do not count as events.
     pub org_id: OrgId,
     /// Calls the auditor again when a run changes after its audit; `None` where the caller audits the run
     /// itself.
     pub auditor: Option<Arc<dyn CallAuditor>>,
     /// Limits of each object.
     pub limits: TransformLimits,
-    /// Is told about progress.
+    /// Receives progress.
     pub observer: Arc<dyn Observer>,
 }
 
@@ -56,7 +56,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Whether the queue delivers the task no more.
+    /// Whether this is the last delivery that the queue's limit allows.
     pub fn is_last(&self) -> bool {
         self.number >= self.deliveries_max
     }
@@ -77,7 +77,7 @@ pub enum WorkError {
         /// The task's version.
         found: u32,
     },
-    /// The storage failed in a way that a retry may mend.
+    /// The storage failed with a transient error.
     #[error(transparent)]
     Transient(StorageError),
     /// The receipt could not be read or written.
@@ -120,7 +120,7 @@ impl WorkError {
         }
     }
 
-    /// Whether delivering the task again can help.
+    /// Whether another delivery of the task may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Transient(_) | Self::Queue(_) | Self::Died { .. } => true,

@@ -1,5 +1,5 @@
-//! The recovery of one object: read, decode, split, filter and write, in one pass, unless its events
-//! lie on many days.
+//! The recovery of one object: read, decode, split, filter and write, in one pass unless its events span
+//! many days.
 
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
@@ -119,7 +119,7 @@ struct Sink<'a> {
     files: DayFiles<'a>,
     rejected: Option<StagedOutput>,
     is_first_reading: bool,
-    /// Events of this reading that the observer was told about.
+    /// Events of this reading that were reported to the observer.
     observed_events: u64,
 }
 
@@ -135,7 +135,7 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Tells the observer about progress; only in the first reading, which finds every event.
+    /// Reports progress to the observer; only in the first reading, which finds every event.
     fn observe(&mut self, read_bytes: u64) {
         if self.is_first_reading {
             let events = self.counts.events.found - self.observed_events;
@@ -197,7 +197,7 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// The day that the event is filed under, unless it lies outside of the window.
+    /// The day that the event is filed under; `None` outside of the window.
     fn day_of(&mut self, envelope: &Envelope<'_>) -> ControlFlow<(), Day> {
         let job = self.job;
         if job.window.kind == WindowKind::Publish {

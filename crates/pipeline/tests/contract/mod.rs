@@ -1,4 +1,4 @@
-//! What every storage promises, whatever lies behind it.
+//! What every implementation of a storage promises.
 //!
 //! Each function takes an empty storage that can be read and written.
 

@@ -1,4 +1,4 @@
-//! What every task queue promises, whatever lies behind it.
+//! What every implementation of a task queue promises.
 
 use std::collections::BTreeSet;
 

@@ -55,7 +55,7 @@ struct Fault {
     effect: Effect,
 }
 
-/// A local folder that fails at the calls it was told to, and remembers every call.
+/// A local folder that fails at the configured calls, and records every call.
 pub(crate) struct FaultyStorage {
     inner: Arc<LocalFolder>,
     plan: Arc<FaultPlan>,

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub(crate) const ORG: &str = "tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be";
-/// Stands for what customers have in their events: it must never leave the output.
+/// Represents the content of customers' events, which must never leave the output.
 pub(crate) const MARKER: &str = "MARKER-c0ffee";
 /// Long after every event here, so that no window is open.
 pub(crate) const NOW: &str = "2024-06-01T12:00:00Z";
@@ -41,7 +41,7 @@ pub(crate) fn id(text: &str) -> ExecutionId {
     ExecutionId::parse(text).unwrap()
 }
 
-/// The key of a backup object with this time; `number` tells apart objects of the same time.
+/// The key of a backup object with this time; `number` distinguishes objects of the same time.
 pub(crate) fn object_key(time: &str, number: u32) -> String {
     let time = at(time);
     format!(
@@ -113,7 +113,7 @@ fn delivery(number: u32) -> Delivery {
 /// Every file of a folder: its path and its bytes.
 pub(crate) type Tree = BTreeMap<String, Vec<u8>>;
 
-/// A backup and a destination in a folder that goes away with it.
+/// A backup and a destination in a temporary folder.
 pub(crate) struct Sandbox {
     folder: TempDir,
 }
@@ -133,7 +133,7 @@ impl Sandbox {
         self.folder.path().join("recovered")
     }
 
-    /// Beside the destination, so that a tree of the destination holds what is visible alone.
+    /// Next to the destination, so that a tree of the destination holds only what is visible.
     pub(crate) fn staging_path(&self) -> PathBuf {
         self.folder.path().join("staging")
     }
@@ -240,7 +240,7 @@ impl Sandbox {
         Some(serde_json::from_slice(&bytes).unwrap())
     }
 
-    /// Asserts that what events hold lies in the output and among the rejected fragments alone.
+    /// Asserts that the content of events is only in the output and in the rejected fragments.
     pub(crate) fn assert_no_content_in_the_ledger(&self) {
         let tree = self.tree();
         let ledger = tree.iter().filter(|(path, _)| {

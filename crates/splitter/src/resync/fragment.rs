@@ -1,12 +1,12 @@
-//! Passes fragments on, and drops bytes that are not needed any more.
+//! Passes fragments on, and drops bytes that are no longer needed.
 
 use super::{Resync, Stage};
 use crate::grammar::is_whitespace;
 use crate::held::emit_parts;
 use crate::item::{Item, Reason, Rejected, RejectedPart, Totals};
 
-/// Longest white space between a fragment and an event, in bytes, that counts to neither. Longer white space counts to
-/// the fragment, whose bytes need not be kept then.
+/// Longest white space between a fragment and an event, in bytes, that belongs to neither. Longer white
+/// space belongs to the fragment, whose bytes need not be kept then.
 const TRIMMED_WHITESPACE_BYTES_MAX: usize = 4096;
 
 impl Resync {

@@ -49,8 +49,8 @@ impl Split {
     }
 }
 
-/// Splits the chunks, and asserts the invariants of any input: the parts make up the fragments, and the items lie in
-/// the stream in order, without overlap, with nothing but white space between them.
+/// Splits the chunks, and asserts the invariants of any input: the parts make up the fragments, and the
+/// items are in the stream in order, without overlap, with nothing but white space between them.
 pub fn split_chunks<'a>(
     chunks: impl IntoIterator<Item = &'a [u8]>,
     limits: Limits,

@@ -12,8 +12,8 @@ use crate::storage::listing::list_pages;
 use crate::storage::{ListObjects, ListedObject, OpenObject, Records};
 
 impl Tally<'_> {
-    /// Looks for receipts that belong to no task. Before the plan is complete, they may belong to one
-    /// that has been listed meanwhile.
+    /// Looks for receipts that belong to no task. Before the plan is complete, they may belong to a task
+    /// that was listed meanwhile.
     pub(crate) async fn compare_receipts<D: ListObjects + ?Sized>(
         &mut self,
         destination: &D,
@@ -88,7 +88,7 @@ impl Tally<'_> {
         Ok(())
     }
 
-    /// Compares what lies in the destination with what the receipts name: both ways.
+    /// Compares the files in the destination with those that the receipts name, in both directions.
     pub(crate) async fn compare_files<D: ListObjects + ?Sized>(
         &mut self,
         destination: &D,

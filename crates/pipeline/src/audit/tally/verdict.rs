@@ -1,11 +1,12 @@
-//! Makes the report and its verdict of the tally.
+//! Derives the report and its verdict from the tally.
 
 use super::Tally;
 use crate::ledger::report::{AuditDigests, Report, Times, Verdict};
 use crate::ledger::{LEDGER_VERSION, SOFTWARE};
 
 impl Tally<'_> {
-    /// The report, and what it was made of; the report's own digest is left to whoever writes it.
+    /// The report, and the digests of the records it was computed from; the caller that writes the report
+    /// adds its digest.
     pub(crate) fn into_report(mut self) -> (Report, AuditDigests) {
         self.compare_plan();
         let incomplete = self.reasons_for_incomplete();
