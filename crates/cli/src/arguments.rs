@@ -13,7 +13,7 @@ use crate::bytes::parse_bytes;
 use crate::location::Location;
 use crate::output::Output;
 
-/// Most objects at a time. Each takes a thread that may block, and sometimes a second one; tokio has 512.
+/// Most objects at a time. Each holds up to two of the threads that may block, of which tokio has 512.
 pub(crate) const CONCURRENCY_MAX: u16 = 256;
 
 /// Recovers platform event backups: every event exactly as it was, with a report that proves it.

@@ -68,7 +68,7 @@ impl PlanError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::OtherRequest { .. } => Some(
-                "repeat the first request to go on with the run, or choose another id".to_owned(),
+                "repeat the first request to resume the run, or choose another id".to_owned(),
             ),
             Self::TooManyObjects { hour, .. } => {
                 let split = hour.start().to_rfc3339_opts(SecondsFormat::Secs, true);
@@ -78,7 +78,7 @@ impl PlanError {
                 ))
             }
             Self::OutOfTime { execution_id, .. } => Some(format!(
-                "repeat the request with `execution_id` `{execution_id}`: it goes on with the rest"
+                "repeat the request with `execution_id` `{execution_id}`: it resumes where it stopped"
             )),
             Self::Storage(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
