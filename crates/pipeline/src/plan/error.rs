@@ -67,9 +67,9 @@ impl PlanError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::OtherRequest { .. } => Some(
-                "repeat the first request to resume the run, or choose another id".to_owned(),
-            ),
+            Self::OtherRequest { .. } => {
+                Some("repeat the first request to resume the run, or choose another id".to_owned())
+            }
             Self::TooManyObjects { hour, .. } => {
                 let split = hour.start().to_rfc3339_opts(SecondsFormat::Secs, true);
                 Some(format!(
