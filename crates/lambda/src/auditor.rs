@@ -24,6 +24,8 @@ use crate::time::time_left;
 /// How long one notification may take, in seconds. Well below [`CLAIM_SECS`], so that no other
 /// auditor takes the call while this one may still notify.
 const NOTIFY_SECS_MAX: u32 = 60;
+/// How long the auditor tries to change the visibility timeout of a call that stays open.
+const VISIBILITY_TIME: Duration = Duration::from_secs(5 * 60);
 /// What is left of the function's time when a notification is given up: enough to release the call.
 const RELEASE_TIME: Duration = Duration::from_secs(10);
 const _: () = assert!(NOTIFY_SECS_MAX < CLAIM_SECS);
@@ -142,7 +144,9 @@ impl AuditorFunction {
                 Answered::Yes => continue,
                 Answered::Later(secs) => secs,
             };
-            deliver_again(&*self.messages, message, wait_secs).await;
+            // Otherwise an outage of seconds would put off the next poll by the queue's timeout of 16 minutes.
+            let patience = until.min(Instant::now() + VISIBILITY_TIME);
+            deliver_again(&*self.messages, message, wait_secs, patience).await;
             open.extend(message.message_id.clone());
         }
         Ok(failures(open))

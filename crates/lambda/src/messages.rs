@@ -1,11 +1,17 @@
 //! What the functions do with received messages apart from processing them.
 
+use std::time::{Duration, Instant};
+
 use async_trait::async_trait;
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsMessage};
 use event_recovery_aws::Queue;
 use event_recovery_pipeline::QueueError;
 use lambda_runtime::tracing;
 use serde::de::DeserializeOwned;
+
+/// The first pause before a visibility timeout is changed again; it doubles up to [`RETRY_PAUSE_MAX`].
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(8);
 
 /// Decides when a received message is delivered again.
 #[async_trait]
@@ -45,15 +51,28 @@ pub(crate) fn receive_count(message: &SqsMessage) -> u32 {
         .max(1)
 }
 
-/// Sets the message's visibility timeout, in seconds. If that fails, the queue's own timeout applies.
-pub(crate) async fn deliver_again(queue: &dyn ChangeVisibility, message: &SqsMessage, secs: u32) {
+/// Sets the message's visibility timeout, in seconds. If that fails, it is tried again with backoff, but not begun after
+/// `until`; then the queue's own timeout applies.
+pub(crate) async fn deliver_again(
+    queue: &dyn ChangeVisibility,
+    message: &SqsMessage,
+    secs: u32,
+    until: Instant,
+) {
     let Some(receipt_handle) = &message.receipt_handle else {
         return;
     };
-    if let Err(error) = queue.change_visibility(receipt_handle, secs).await {
+    let mut pause = RETRY_PAUSE;
+    while let Err(error) = queue.change_visibility(receipt_handle, secs).await {
         let hint = error.hint();
         let failed_request_id = error.request_id().map(ToString::to_string);
-        tracing::warn!(%error, hint, failed_request_id, "the message keeps its visibility timeout");
+        if Instant::now() + pause > until {
+            tracing::warn!(%error, hint, failed_request_id, "the message keeps its visibility timeout");
+            return;
+        }
+        tracing::debug!(%error, hint, failed_request_id, "changing the visibility timeout again");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_PAUSE_MAX);
     }
 }
 

@@ -185,7 +185,7 @@ impl WorkerFunction {
                 Ok((received, None)) => {
                     let key = received.task.key.as_str();
                     tracing::warn!(key, "not begun, since the function's time is nearly up");
-                    deliver_again(&*self.messages, &received.message, 0).await;
+                    deliver_again(&*self.messages, &received.message, 0, Instant::now()).await;
                 }
                 // Its message stays among the failed.
                 Err(error) => tracing::error!(%error, "a task died"),
@@ -216,7 +216,14 @@ impl WorkerFunction {
             .metric("TaskRetries", Unit::Count, 1)
             .metric("TaskDurationMillis", Unit::Milliseconds, millis(took))
             .write(&self.stack);
-        deliver_again(&*self.messages, &received.message, wait_secs).await;
+        // The time is for the other tasks of the batch.
+        deliver_again(
+            &*self.messages,
+            &received.message,
+            wait_secs,
+            Instant::now(),
+        )
+        .await;
     }
 
     fn log_receipt(&self, received: &Received, receipt: &Receipt, took: Duration) {

@@ -12,6 +12,7 @@ mod support;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use aws_lambda_events::sqs::SqsEvent;
@@ -53,14 +54,22 @@ impl Notify for People {
     }
 }
 
-/// Keeps the visibility timeouts that messages get.
+/// Keeps the visibility timeouts that messages get, after so many calls without an answer.
 #[derive(Default)]
-struct Timeouts(Mutex<Vec<u32>>);
+struct Timeouts(Mutex<Vec<u32>>, AtomicU32);
 
 #[async_trait]
 impl ChangeVisibility for Timeouts {
     async fn change_visibility(&self, receipt_handle: &str, secs: u32) -> Result<(), QueueError> {
         assert_eq!(receipt_handle, "r");
+        let counted = |calls: u32| calls.checked_sub(1);
+        if self
+            .1
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, counted)
+            .is_ok()
+        {
+            return Err(QueueError::new(1, "no answer"));
+        }
         self.0.lock().unwrap().push(secs);
         Ok(())
     }
@@ -129,13 +138,29 @@ impl Case {
             Settings::from_values(|name| (name == "DESTINATION_BUCKET").then(|| "b".to_owned()));
         let (timeouts, people) = (self.timeouts.clone(), self.people.clone());
         let function = AuditorFunction::with(destination, timeouts, people, settings).unwrap();
-        let answer = function.handle(LambdaEvent::new(event, Context::default()));
+        let deadline = SystemTime::now() + Duration::from_secs(900);
+        let mut context = Context::default();
+        context.deadline = deadline
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_millis() as u64;
+        let answer = function.handle(LambdaEvent::new(event, context));
         !answer.await.unwrap().batch_item_failures.is_empty()
     }
 
     fn told(&self) -> Vec<(String, Notification)> {
         self.people.told.lock().unwrap().clone()
     }
+}
+
+/// The queue's own timeout is longer than a function may run: 16 minutes.
+#[tokio::test]
+async fn an_outage_that_ends_does_not_put_off_the_next_poll() {
+    let case = Case::unfinished().await;
+    case.timeouts.1.store(2, Ordering::SeqCst);
+    let destination = case.sandbox.destination();
+    assert!(case.handle(destination, FAR_FUTURE, 1).await);
+    assert_eq!(*case.timeouts.0.lock().unwrap(), [15]);
 }
 
 #[tokio::test]
