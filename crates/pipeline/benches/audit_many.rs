@@ -93,6 +93,9 @@ impl FinishedRun {
             software: SOFTWARE.to_owned(),
             created_at: self.at,
             request: self.request.clone(),
+            late_allowance: LateAllowance::default(),
+            scheduled_for: None,
+            source: None,
         }
     }
 
@@ -130,6 +133,7 @@ impl FinishedRun {
             head: HourHead {
                 version: LEDGER_VERSION,
                 hour: self.hours[index],
+                listed_at: Some(self.at),
                 listed: self.objects_per_hour,
                 pruned: 0,
                 planned: self.objects_per_hour,

@@ -86,12 +86,15 @@ pub use contract::planner_error::{PlannerError, PlannerErrorKind};
 pub use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
 pub use ledger::audit_record::{AuditRecord, audit_record};
 pub use ledger::hour::{HourHead, HourTasks};
+pub use ledger::late_plan::LatePlanRecord;
 pub use ledger::observer::{Observer, Unobserved};
 pub use ledger::plan_record::{PlanRecord, PlannedDay, PlannedObjects};
 pub use ledger::planning_record::{PlanningRecord, PlanningState, Refusal, RefusalKind};
 pub use ledger::receipt::{ByteCounts, Counts, Done, EventCounts, Output, Receipt, State};
+pub use ledger::recheck_record::{NamedKeys, RecheckRecord};
 pub use ledger::report::{
-    AuditDigests, HourBalance, ObjectCounts, OutputCounts, Report, Times, Unrecovered, Verdict,
+    AuditDigests, Finality, HourBalance, LateCounts, ObjectCounts, OutputCounts, Report, Times,
+    Unrecovered, Verdict,
 };
 pub use ledger::seal::{Seal, digest};
 pub use ledger::{
@@ -108,6 +111,9 @@ pub use queue::task::{TASK_VERSION, Task};
 pub use queue::{ATTEMPT_SECS_MAX, QueueError, SendTasks};
 pub use request::error::RequestError;
 pub use request::execution_id::{EXECUTION_ID_BYTES_MAX, ExecutionId, ExecutionIdError, RunOrigin};
+pub use request::late_allowance::{
+    LATE_ALLOWANCE_HOURS_DEFAULT, LATE_ALLOWANCE_HOURS_MAX, LateAllowance, LateAllowanceError,
+};
 pub use request::output::{Compression, Format};
 pub use request::resolved::{Filters, ResolvedRequest, WindowParameters};
 pub use request::schedule::{SCHEDULE_INTERVALS_HOURS, Schedule, ScheduleError};

@@ -167,12 +167,13 @@ impl<'a> Tally<'a> {
             Err(error) => return Err(error.into()),
         };
         self.check_list(hour, &frozen);
-        let tasks = frozen.tasks;
         let mut balance = HourBalance {
             hour,
+            listed_at: frozen.tasks.head.listed_at,
             objects: ObjectCounts::default(),
             counts: Counts::default(),
         };
+        let tasks = frozen.tasks;
         balance.objects.listed = tasks.head.listed;
         balance.objects.pruned = tasks.head.pruned;
         let mut listed = with_receipts(destination, self.ledger, &tasks.objects);

@@ -1,5 +1,6 @@
 //! The frozen task list of an hour, `tasks/<hour>.jsonl`.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::backup::hour_prefix::HourPrefix;
@@ -23,7 +24,12 @@ pub struct HourHead {
     pub version: u32,
     /// The hour.
     pub hour: HourPrefix,
-    /// Objects under the prefix: pruned and planned ones.
+    /// When the listing began; every object that was there at this time is in the list. Lists of versions 1
+    /// and 2 do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed_at: Option<DateTime<Utc>>,
+    /// Objects under the prefix: pruned and planned ones. In a late list, those that no earlier list of the
+    /// hour counts.
     pub listed: u64,
     /// Objects that can't hold events of the window, going by the time in their names.
     pub pruned: u64,

@@ -2,12 +2,15 @@
 
 pub(crate) mod audit_record;
 pub(crate) mod hour;
+pub(crate) mod late_plan;
 pub(crate) mod observer;
 pub(crate) mod plan_record;
 pub(crate) mod planning_record;
 pub(crate) mod receipt;
+pub(crate) mod recheck_record;
 pub(crate) mod report;
 pub(crate) mod seal;
+pub(crate) mod task_lists;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -18,12 +21,14 @@ use crate::backup::org_id::OrgId;
 use crate::backup::source_key::TaskId;
 use crate::ledger::seal::Seal;
 use crate::request::execution_id::ExecutionId;
+use crate::request::late_allowance::LateAllowance;
 use crate::request::resolved::ResolvedRequest;
 use crate::storage::{Record, Records, RequestId, StorageError};
 
 /// The version of every record of the ledger that this software writes, and the newest it reads.
-/// Since version 2 records are sealed by a digest.
-pub const LEDGER_VERSION: u32 = 2;
+/// Since version 2 records are sealed by a digest. Since version 3 a run may have late task lists, which
+/// earlier software would leave out of its audit.
+pub const LEDGER_VERSION: u32 = 3;
 
 /// The name and version of this software, as records give it.
 pub const SOFTWARE: &str = concat!("event-recovery ", env!("CARGO_PKG_VERSION"));
@@ -63,6 +68,50 @@ impl Ledger {
     /// An empty record: the hour's tasks have been queued.
     pub fn queued_key(&self, hour: HourPrefix) -> String {
         format!("{}/tasks/{}.queued", self.folder(), hour.label())
+    }
+
+    /// [`HourTasks`](crate::HourTasks) that the recheck with this number added to the hour; from 1.
+    pub fn late_tasks_key(&self, hour: HourPrefix, number: u64) -> String {
+        format!("{}{}.late-{number}.jsonl", self.tasks_prefix(), hour.label())
+    }
+
+    /// As [`queued_key`](Self::queued_key), of a late task list.
+    pub fn late_queued_key(&self, hour: HourPrefix, number: u64) -> String {
+        format!("{}{}.late-{number}.queued", self.tasks_prefix(), hour.label())
+    }
+
+    /// The prefix of all task lists, with a slash at its end.
+    pub fn tasks_prefix(&self) -> String {
+        format!("{}/tasks/", self.folder())
+    }
+
+    /// [`LatePlanRecord`](crate::LatePlanRecord); from 1.
+    pub fn late_plan_key(&self, number: u64) -> String {
+        format!("{}{number}.json", self.late_plans_prefix())
+    }
+
+    /// What the keys of all late plans begin with.
+    pub fn late_plans_prefix(&self) -> String {
+        format!("{}/plan.late-", self.folder())
+    }
+
+    /// [`RecheckRecord`](crate::RecheckRecord).
+    pub fn recheck_key(&self) -> String {
+        format!("{}/recheck.json", self.folder())
+    }
+
+    /// The state of an audit that takes more than one invocation.
+    pub fn checkpoint_key(&self) -> String {
+        format!("{}/checkpoint.json", self.folder())
+    }
+
+    /// The prefix of the marks of all runs that are not final, with a slash at its end.
+    pub const PROVISIONAL_PREFIX: &'static str = "_recovery/_provisional/";
+
+    /// A mark: the run is not final, so it must be rechecked. Not in the run's folder, so that a listing of
+    /// these runs costs nothing for all others.
+    pub fn provisional_key(&self) -> String {
+        format!("{}{}", Self::PROVISIONAL_PREFIX, self.execution_id)
     }
 
     /// [`PlanRecord`](crate::PlanRecord).
@@ -128,7 +177,7 @@ impl Ledger {
         )
     }
 
-    /// An empty record: the run is complete.
+    /// [`Finality`](crate::Finality) in one line, while the run is complete.
     pub fn success_key(&self) -> String {
         format!("{}_SUCCESS", self.output_prefix())
     }
@@ -145,6 +194,17 @@ pub struct RequestRecord {
     pub created_at: DateTime<Utc>,
     /// The request, with every default filled in.
     pub request: ResolvedRequest,
+    /// How long an hour may gain objects after its end. Not part of the request: it changes nothing in the
+    /// output, only until when the report is provisional.
+    #[serde(default, rename = "late_allowance_hours")]
+    pub late_allowance: LateAllowance,
+    /// The scheduled time, for the run of a schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_for: Option<DateTime<Utc>>,
+    /// The URL of the bucket that the run reads, so that a recheck needs not be told again. `None` for
+    /// a folder, which may lie elsewhere by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// A record of the ledger could not be read or written.

@@ -9,6 +9,7 @@ use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::unexpected::Unexpected;
 use crate::ledger::Versioned;
 use crate::ledger::receipt::{ByteCounts, Counts, EventCounts};
+use crate::ledger::recheck_record::NamedKeys;
 use crate::request::execution_id::ExecutionId;
 use crate::request::resolved::ResolvedRequest;
 
@@ -48,6 +49,10 @@ pub struct Report {
     pub verdict: Verdict,
     /// Why the verdict is not `complete`, the worst first.
     pub reasons: Vec<String>,
+    /// Of which time the verdict is, and whether the backup may still grow. Reports of versions 1 and 2
+    /// do not say.
+    #[serde(flatten)]
+    pub finality: Option<Finality>,
     /// The request, with every default filled in.
     pub request: ResolvedRequest,
     /// Objects: `listed = pruned + planned`, `planned = done + failed + missing`.
@@ -69,6 +74,16 @@ pub struct Report {
     /// Objects between the hours of the range, which were not recovered.
     #[serde(default)]
     pub unexpected: Unexpected,
+    /// Objects that came after their hours were first listed; they are counted in the other fields too.
+    #[serde(default)]
+    pub late: LateCounts,
+    /// Objects of the plan that had changed when the run was rechecked. What was recovered of them before is
+    /// untouched, and can no longer be compared with the source.
+    #[serde(default)]
+    pub changed: NamedKeys,
+    /// Objects of the plan that were gone when the run was rechecked.
+    #[serde(default)]
+    pub vanished: NamedKeys,
     /// Records of the ledger that an earlier version of this software wrote without a digest, so that
     /// a change to them can't be seen.
     #[serde(default)]
@@ -120,6 +135,44 @@ impl Versioned for AuditDigests {
     }
 }
 
+/// Of which time a verdict is. A verdict says what was true when the hours were listed; until the report is
+/// final, an hour may still gain objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finality {
+    /// Every hour was listed at this time or later: the oldest of the hours' newest listings.
+    pub listed_at: DateTime<Utc>,
+    /// Whether [`listed_at`](Self::listed_at) is at or after [`final_after`](Self::final_after).
+    #[serde(rename = "final")]
+    pub is_final: bool,
+    /// From when on the backup of the window can't grow any more: the end of the last listed hour and the
+    /// late allowance.
+    pub final_after: DateTime<Utc>,
+}
+
+impl Finality {
+    /// Of a listing at this time.
+    pub fn new(listed_at: DateTime<Utc>, final_after: DateTime<Utc>) -> Self {
+        Self {
+            listed_at,
+            is_final: listed_at >= final_after,
+            final_after,
+        }
+    }
+}
+
+/// Objects that came after their hours were first listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateCounts {
+    /// Of the late task lists.
+    pub objects: u64,
+    /// Those of them that are done.
+    pub done: u64,
+    /// Events written of them.
+    pub events: u64,
+    /// The keys of the first, at most [`NamedKeys::NAMED_MAX`].
+    pub named: Vec<String>,
+}
+
 /// Objects of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectCounts {
@@ -162,6 +215,9 @@ pub struct Unrecovered {
 pub struct HourBalance {
     /// The hour.
     pub hour: HourPrefix,
+    /// When it was listed for the last time; unknown for ledgers of versions 1 and 2.
+    #[serde(default)]
+    pub listed_at: Option<DateTime<Utc>>,
     /// Its objects.
     pub objects: ObjectCounts,
     /// The sums over its done objects.

@@ -1,5 +1,7 @@
 //! Lists one hour of a plan.
 
+use chrono::{DateTime, Utc};
+
 use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::object_time::ObjectTime;
 use crate::backup::source_key::SourceKey;
@@ -19,6 +21,7 @@ pub(crate) async fn list_hour(
     source: &dyn ListObjects,
     request: &ResolvedRequest,
     hour: HourPrefix,
+    listed_at: DateTime<Utc>,
 ) -> Result<HourTasks, PlanError> {
     let ListPage {
         objects: listed,
@@ -29,6 +32,7 @@ pub(crate) async fn list_hour(
     let mut head = HourHead {
         version: LEDGER_VERSION,
         hour,
+        listed_at: Some(listed_at),
         listed: listed.len() as u64,
         pruned: 0,
         planned: 0,

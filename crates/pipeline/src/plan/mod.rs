@@ -35,6 +35,7 @@ use crate::plan::summary::Summary;
 use crate::queue::SendTasks;
 use crate::queue::task::Task;
 use crate::request::execution_id::ExecutionId;
+use crate::request::late_allowance::LateAllowance;
 use crate::request::resolved::ResolvedRequest;
 use crate::storage::{ListObjects, Precondition, Records, Written};
 
@@ -190,6 +191,9 @@ impl Planner<'_> {
             software: SOFTWARE.to_owned(),
             created_at: now,
             request: request.clone(),
+            late_allowance: LateAllowance::default(),
+            scheduled_for: None,
+            source: None,
         };
         let bytes = to_json(&key, &record)?;
         let digest = seal::digest(&bytes);
@@ -211,7 +215,7 @@ impl Planner<'_> {
         if let Some(frozen) = read_hour(self.ledger, &key).await? {
             return Ok(frozen);
         }
-        let tasks = list_hour(self.source, request, hour).await?;
+        let tasks = list_hour(self.source, request, hour, Utc::now()).await?;
         let bytes = tasks.to_jsonl().map_err(|error| LedgerError::Invalid {
             key: key.clone(),
             detail: error.to_string(),

@@ -33,7 +33,7 @@ pub async fn preview(
     let mut summary = Summary::default();
     let hours: Vec<HourPrefix> = request.window().hours().collect();
     let mut listed = stream::iter(hours.iter().copied())
-        .map(|hour| list_hour(source, request, hour))
+        .map(|hour| list_hour(source, request, hour, now))
         .buffered(HOURS_LISTED_AT_ONCE);
     while let Some(tasks) = listed.try_next().await? {
         summary.add(&tasks.head);

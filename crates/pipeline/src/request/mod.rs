@@ -7,6 +7,7 @@
 pub(crate) mod diagnose;
 pub(crate) mod error;
 pub(crate) mod execution_id;
+pub(crate) mod late_allowance;
 pub(crate) mod output;
 pub(crate) mod resolved;
 pub(crate) mod schedule;

@@ -1,7 +1,8 @@
 //! Derives the report and its verdict from the tally.
 
 use super::Tally;
-use crate::ledger::report::{AuditDigests, Report, Times, Verdict};
+use crate::ledger::recheck_record::NamedKeys;
+use crate::ledger::report::{AuditDigests, LateCounts, Report, Times, Verdict};
 use crate::ledger::{LEDGER_VERSION, SOFTWARE};
 
 impl Tally<'_> {
@@ -30,6 +31,7 @@ impl Tally<'_> {
             execution_id: self.ledger.execution_id().clone(),
             verdict,
             reasons: [incomplete, needs_look].concat(),
+            finality: None,
             request: self.request.request,
             objects: self.objects,
             bytes: self.counts.bytes,
@@ -39,6 +41,9 @@ impl Tally<'_> {
             foreign_names: self.foreign_names,
             empty_objects: self.empty_objects,
             unexpected: plan.map(|plan| plan.unexpected.clone()).unwrap_or_default(),
+            late: LateCounts::default(),
+            changed: NamedKeys::default(),
+            vanished: NamedKeys::default(),
             unverifiable_records: self.unverifiable_records,
             output: self.output,
             unrecovered: self.unrecovered,
