@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use event_recovery_pipeline::{
     AuditCaller, CallAuditor, CheckedRequest, ExecutionId, Ledger, ListObjects, PlanError, Planned,
     Planner, PlannerAnswer, PlannerError, PlannerErrorKind, PlannerPayload, PlannerReply, Records,
-    RecoveryRequest, RequestError, Resolution, RunOrigin, RunPlaces, SendTasks, Unobserved,
-    check_request, preview,
+    RecoveryRequest, RequestError, Resolution, RunOrigin, RunPlaces, RunTerms, SendTasks,
+    Unobserved, check_request, preview,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
@@ -196,6 +196,7 @@ impl PlannerFunction {
             auditor: Some(&auditor),
             until: Some(until),
             limits,
+            terms: RunTerms::default(),
             observer: &Unobserved,
         };
         planner.plan(request, id, now).await

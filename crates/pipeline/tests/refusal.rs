@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use event_recovery_pipeline::{
     AuditError, Audited, Ledger, ListObjects, PlanError, PlanLimits, Planned, Planner,
-    PlanningRecord, PlanningState, Records, Refusal, RefusalKind, Unobserved, Verdict,
+    PlanningRecord, PlanningState, Records, Refusal, RefusalKind, RunTerms, Unobserved, Verdict,
     audit_when_finished, check_request, inspect,
 };
 use serde::de::DeserializeOwned;
@@ -189,6 +189,7 @@ async fn another_request_with_the_same_id_leaves_the_runs_ledger_alone() {
         auditor: None,
         until: None,
         limits: PlanLimits::default(),
+        terms: RunTerms::default(),
         observer: &Unobserved,
     };
     let other = request(json!({}));

@@ -36,6 +36,9 @@ pub struct AuditCall {
     pub number: u64,
     /// When the auditor stops waiting.
     pub deadline: DateTime<Utc>,
+    /// Whether people need no notification: the call of a recheck that found nothing new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quiet: bool,
 }
 
 /// Queues calls of the auditor.
@@ -78,6 +81,30 @@ impl AuditCaller {
         ledger: &Ledger,
         now: DateTime<Utc>,
     ) -> Result<(), AuditCallError> {
+        self.call_with(records, ledger, now, false).await
+    }
+
+    /// As [`call`](Self::call), for an audit whose result people need not be notified of.
+    ///
+    /// # Errors
+    ///
+    /// See [`AuditCallError`].
+    pub async fn call_quietly(
+        &self,
+        records: &(impl Records + ?Sized),
+        ledger: &Ledger,
+        now: DateTime<Utc>,
+    ) -> Result<(), AuditCallError> {
+        self.call_with(records, ledger, now, true).await
+    }
+
+    async fn call_with(
+        &self,
+        records: &(impl Records + ?Sized),
+        ledger: &Ledger,
+        now: DateTime<Utc>,
+        quiet: bool,
+    ) -> Result<(), AuditCallError> {
         let known = audit_record(records, ledger).await?;
         if known
             .as_ref()
@@ -102,6 +129,7 @@ impl AuditCaller {
                 execution_id: ledger.execution_id().clone(),
                 number: record.number,
                 deadline: record.deadline,
+                quiet,
             })
             .await?;
         let key = ledger.audit_key();
