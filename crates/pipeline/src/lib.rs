@@ -81,10 +81,10 @@ pub use backup::org_id::{OrgId, OrgIdError};
 pub use backup::source_key::{SourceKey, SourceKeyError, TaskId};
 pub use backup::unexpected::Unexpected;
 pub use contract::notification::{AuditedRun, NotAuditedRun, Notification, RefusedRun};
-pub use contract::planner::{
-    CheckedRequest, PlannerAnswer, PlannerPayload, PlannerReply, RunPlaces,
-};
+pub use contract::places::RunPlaces;
+pub use contract::planner::{CheckedRequest, PlannerAnswer, PlannerPayload, PlannerReply};
 pub use contract::planner_error::{PlannerError, PlannerErrorKind};
+pub use contract::recheck::{CheckedRecheck, DueAnswer, RecheckAnswer, RecheckPayload};
 pub use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
 pub use ledger::audit_record::{AuditRecord, audit_record};
 pub use ledger::hour::{HourHead, HourTasks};
@@ -112,9 +112,9 @@ pub use plan::{Planner, RunTerms, check_request};
 pub use queue::in_process::InProcessQueue;
 pub use queue::task::{TASK_VERSION, Task};
 pub use queue::{ATTEMPT_SECS_MAX, QueueError, SendTasks};
-pub use recheck::Rechecked;
 pub use recheck::due::{CheckedRuns, FailedRecheck};
 pub use recheck::schedule_watch::{MissedWindow, missed_windows};
+pub use recheck::{Rechecked, check_recheck};
 pub use request::error::RequestError;
 pub use request::execution_id::{EXECUTION_ID_BYTES_MAX, ExecutionId, ExecutionIdError, RunOrigin};
 pub use request::late_allowance::{

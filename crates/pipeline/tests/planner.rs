@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event_recovery_pipeline::{
-    AuditCall, AuditCaller, Audited, CallAuditor, ListObjects, ListedObject, PlanError, PlanLimits,
-    PlanRecord, Planner, Problem, QueueError, Records, ResolvedRequest, RunTerms, Unobserved,
-    Verdict, audit_when_finished, claim_call, end_call, is_ended, preview, release_call,
+    AuditCall, AuditCaller, Audited, CallAuditor, LedgerStorage, ListObjects, ListedObject,
+    PlanError, PlanLimits, PlanRecord, Planner, Problem, QueueError, ResolvedRequest, RunTerms,
+    Unobserved, Verdict, audit_when_finished, claim_call, end_call, is_ended, preview,
+    release_call,
 };
 use serde_json::json;
 use support::doubles::{
@@ -32,7 +33,7 @@ fn two_hours() -> ResolvedRequest {
 
 async fn plan_with(
     source: &dyn ListObjects,
-    ledger: &dyn Records,
+    ledger: &dyn LedgerStorage,
     queue: &KeepingQueue,
     request: &ResolvedRequest,
 ) -> Result<PlanRecord, PlanError> {

@@ -27,7 +27,7 @@ use crate::plan::summary::Summary;
 use crate::plan::{Call, Planner};
 use crate::recheck::hour::{HourAgain, compare};
 use crate::request::execution_id::ExecutionId;
-use crate::storage::{ListedObject, Precondition, Written};
+use crate::storage::{LedgerStorage, ListedObject, Precondition, Written};
 
 /// Most listings of one recheck. Another one is needed when an earlier recheck was killed, or another one is
 /// in progress.
@@ -53,6 +53,30 @@ pub struct Rechecked {
     /// Of this listing; the report is final once its audit has ended.
     #[serde(flatten)]
     pub finality: Finality,
+}
+
+/// Whether the run could be rechecked: its plan is complete. Writes nothing.
+///
+/// # Errors
+///
+/// [`PlanError::UnknownRun`], [`PlanError::NotPlanned`], and the ledger's.
+pub async fn check_recheck(storage: &dyn LedgerStorage, ledger: &Ledger) -> Result<(), PlanError> {
+    planned_run(storage, ledger).await.map(drop)
+}
+
+/// A run with a complete plan.
+async fn planned_run(
+    storage: &dyn LedgerStorage,
+    ledger: &Ledger,
+) -> Result<(RequestRecord, Sealed<PlanRecord>), PlanError> {
+    let id = ledger.execution_id();
+    let request = find_record::<RequestRecord>(storage, &ledger.request_key()).await?;
+    let Some((request, _)) = request else {
+        return Err(PlanError::UnknownRun(id.clone()));
+    };
+    let plan = read_sealed::<PlanRecord>(storage, &ledger.plan_key()).await?;
+    let plan = plan.ok_or_else(|| PlanError::NotPlanned(id.clone()))?;
+    Ok((request, plan))
 }
 
 /// One listing of all hours, compared with the run's task lists.
@@ -82,13 +106,7 @@ impl Planner<'_> {
         now: DateTime<Utc>,
     ) -> Result<Rechecked, PlanError> {
         let ledger = Ledger::new(execution_id.clone());
-        let request = read_sealed::<RequestRecord>(self.ledger, &ledger.request_key())
-            .await?
-            .ok_or_else(|| PlanError::UnknownRun(execution_id.clone()))?
-            .value;
-        let plan = read_sealed::<PlanRecord>(self.ledger, &ledger.plan_key())
-            .await?
-            .ok_or_else(|| PlanError::NotPlanned(execution_id.clone()))?;
+        let (request, plan) = planned_run(self.ledger, &ledger).await?;
         let call = Call::new(&ledger, &request.request, now);
         let mut late = Summary::default();
         for _ in 0..ROUNDS_MAX {
