@@ -196,6 +196,7 @@ async fn more_objects_than_the_limit_are_refused_with_where_to_split() {
             objects_max,
             ..PlanLimits::default()
         },
+        terms: RunTerms::default(),
         observer: &Unobserved,
     };
     let (run, now) = (id("run"), at(NOW));
