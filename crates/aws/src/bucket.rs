@@ -217,6 +217,14 @@ impl Records for Bucket {
         }))
     }
 
+    async fn find(&self, key: &str) -> Result<Option<Record>, StorageError> {
+        let page = self.list_page(key, None).await?;
+        match page.objects.iter().any(|object| object.key == key) {
+            true => self.get(key).await,
+            false => Ok(None),
+        }
+    }
+
     async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
         self.put_object(key, bytes.into(), None).await
     }

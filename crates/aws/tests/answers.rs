@@ -176,6 +176,7 @@ async fn call(config: &SdkConfig, host: &str) -> QueueError {
         version: AUDIT_CALL_VERSION,
         execution_id: ExecutionId::parse("run").unwrap(),
         number: 1,
+        quiet: false,
         deadline: "2024-04-01T00:00:00Z".parse().unwrap(),
     };
     queue.call(&call).await.unwrap_err()

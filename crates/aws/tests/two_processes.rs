@@ -18,7 +18,8 @@ use emulator::emulated;
 use event_recovery_aws::{Bucket, s3_client};
 use event_recovery_pipeline::{
     Ended, ExecutionId, LocalFolder, PlanLimits, Receipt, Records, RecoveryRequest, Report,
-    RequestLimits, ResolvedRequest, Run, Tolerance, TransformLimits, Unobserved, Verdict, list_all,
+    RequestLimits, ResolvedRequest, Run, RunTerms, Tolerance, TransformLimits, Unobserved, Verdict,
+    list_all,
 };
 use futures::future::join_all;
 
@@ -60,6 +61,7 @@ async fn carry_out(source: &Path, bucket: Bucket) -> Report {
         request: request(),
         execution_id: ExecutionId::parse("run").unwrap(),
         concurrency: 2,
+        terms: RunTerms::default(),
         plan_limits: PlanLimits::default(),
         transform_limits: TransformLimits::default(),
         observer: Arc::new(Unobserved),

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use chrono::Utc;
 use event_recovery_pipeline::{
     Compression, Ended, ExecutionId, Format, Ledger, PlanLimits, RequestLimits, ResolvedRequest,
-    Run, RunOrigin, Tolerance, TransformLimits, inspect, preview,
+    Run, RunOrigin, RunTerms, Tolerance, TransformLimits, inspect, preview,
 };
 use tokio::sync::watch;
 
@@ -113,6 +113,7 @@ impl Job<'_> {
             request: self.request.clone(),
             execution_id: self.execution_id.clone(),
             concurrency,
+            terms: RunTerms::default(),
             plan_limits: PlanLimits::default(),
             transform_limits: TransformLimits::default(),
             observer: self.progress.clone(),

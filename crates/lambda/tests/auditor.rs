@@ -117,6 +117,7 @@ impl Case {
             version: AUDIT_CALL_VERSION,
             execution_id: id("run"),
             number: 1,
+            quiet: false,
             deadline: at(deadline),
         };
         let body = serde_json::to_string(&call).unwrap();

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use event_recovery_pipeline::{
     Audited, ByteCounts, Counts, Done, EventCounts, ExecutionId, HourHead, HourPrefix, HourTasks,
-    LEDGER_VERSION, Ledger, ListObjects, ListPage, ListedObject, Output, PlanRecord,
+    LEDGER_VERSION, LateAllowance, Ledger, ListObjects, ListPage, ListedObject, Output, PlanRecord,
     PlannedObjects, Precondition, Receipt, Record, Records, RecoveryRequest, RequestLimits,
     RequestRecord, ResolvedRequest, SOFTWARE, SourceKey, State, StorageError, TaskId, Tolerance,
     Unexpected, Verdict, Written, audit_when_finished, digest, to_json,

@@ -22,8 +22,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use event_recovery_pipeline::{
     ExecutionId, ListObjects, ListPage, ListedObject, PlanLimits, Planner, Precondition,
-    QueueError, Record, Records, RecoveryRequest, RequestLimits, SendTasks, StorageError, Task,
-    Tolerance, Unobserved, Written,
+    QueueError, Record, Records, RecoveryRequest, RequestLimits, RunTerms, SendTasks, StorageError,
+    Task, Tolerance, Unobserved, Written,
 };
 use futures::{StreamExt, stream};
 use support::{cpu_secs, objects_argument, peak_resident_mib};
@@ -158,8 +158,10 @@ async fn main() {
         queue: &queue,
         auditor: None,
         until: None,
+        terms: RunTerms::default(),
         limits: PlanLimits {
             objects_max: 10_000_000,
+            ..PlanLimits::default()
         },
         observer: &Unobserved,
     };

@@ -15,8 +15,8 @@
 //!
 //! use chrono::Utc;
 //! use event_recovery_pipeline::{
-//!     Ended, ExecutionId, LocalFolder, PlanLimits, RecoveryRequest, RequestLimits, Run, Tolerance,
-//!     TransformLimits, Unobserved, Verdict,
+//!     Ended, ExecutionId, LocalFolder, PlanLimits, RecoveryRequest, RequestLimits, Run, RunTerms,
+//!     Tolerance, TransformLimits, Unobserved, Verdict,
 //! };
 //!
 //! # let folder = tempfile::tempdir()?;
@@ -43,6 +43,7 @@
 //!     request: resolution.request,
 //!     execution_id: ExecutionId::parse("example")?,
 //!     concurrency: 2,
+//!     terms: RunTerms::default(),
 //!     plan_limits: PlanLimits::default(),
 //!     transform_limits: TransformLimits::default(),
 //!     observer: Arc::new(Unobserved),
@@ -62,6 +63,7 @@ mod contract;
 mod ledger;
 mod plan;
 mod queue;
+mod recheck;
 mod request;
 mod run;
 mod storage;
@@ -79,10 +81,10 @@ pub use backup::org_id::{OrgId, OrgIdError};
 pub use backup::source_key::{SourceKey, SourceKeyError, TaskId};
 pub use backup::unexpected::Unexpected;
 pub use contract::notification::{AuditedRun, NotAuditedRun, Notification, RefusedRun};
-pub use contract::planner::{
-    CheckedRequest, PlannerAnswer, PlannerPayload, PlannerReply, RunPlaces,
-};
+pub use contract::places::RunPlaces;
+pub use contract::planner::{CheckedRequest, PlannerAnswer, PlannerPayload, PlannerReply};
 pub use contract::planner_error::{PlannerError, PlannerErrorKind};
+pub use contract::recheck::{CheckedRecheck, DueAnswer, RecheckAnswer, RecheckPayload};
 pub use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
 pub use ledger::audit_record::{AuditRecord, audit_record};
 pub use ledger::hour::{HourHead, HourTasks};
@@ -90,6 +92,7 @@ pub use ledger::late_plan::LatePlanRecord;
 pub use ledger::observer::{Observer, Unobserved};
 pub use ledger::plan_record::{PlanRecord, PlannedDay, PlannedObjects};
 pub use ledger::planning_record::{PlanningRecord, PlanningState, Refusal, RefusalKind};
+pub use ledger::provisional::ProvisionalRecord;
 pub use ledger::receipt::{ByteCounts, Counts, Done, EventCounts, Output, Receipt, State};
 pub use ledger::recheck_record::{NamedKeys, RecheckRecord};
 pub use ledger::report::{
@@ -98,17 +101,20 @@ pub use ledger::report::{
 };
 pub use ledger::seal::{Seal, digest};
 pub use ledger::{
-    LEDGER_VERSION, Ledger, LedgerError, RequestRecord, SOFTWARE, Sealed, Versioned, read_record,
-    read_sealed, to_json,
+    LEDGER_VERSION, Ledger, LedgerError, RequestRecord, SOFTWARE, Sealed, Versioned, find_record,
+    read_record, read_sealed, to_json,
 };
 pub use plan::call::Planned;
-pub use plan::error::PlanError;
+pub use plan::error::{PlanError, PlanStep};
 pub use plan::limits::PlanLimits;
 pub use plan::preview::preview;
-pub use plan::{Planner, check_request};
+pub use plan::{Planner, RunTerms, check_request};
 pub use queue::in_process::InProcessQueue;
 pub use queue::task::{TASK_VERSION, Task};
 pub use queue::{ATTEMPT_SECS_MAX, QueueError, SendTasks};
+pub use recheck::due::{CheckedRuns, FailedRecheck};
+pub use recheck::schedule_watch::{MissedWindow, missed_windows};
+pub use recheck::{Rechecked, check_recheck};
 pub use request::error::RequestError;
 pub use request::execution_id::{EXECUTION_ID_BYTES_MAX, ExecutionId, ExecutionIdError, RunOrigin};
 pub use request::late_allowance::{
@@ -127,9 +133,9 @@ pub use storage::folder_lock::{FolderLock, FolderLockError};
 pub use storage::listing::{count_objects, list_all, list_entries};
 pub use storage::local_folder::LocalFolder;
 pub use storage::{
-    Circumstances, CreateObject, Destination, LevelPage, ListObjects, ListPage, ListedObject,
-    OpenObject, Precondition, Problem, Record, Records, RequestId, Source, StagedObject,
-    StorageError, StorageOperation, UnreadableEntry, Written,
+    Circumstances, CreateObject, Destination, LedgerStorage, LevelPage, ListObjects, ListPage,
+    ListedObject, OpenObject, Precondition, Problem, Record, Records, RequestId, Source,
+    StagedObject, StorageError, StorageOperation, UnreadableEntry, Written,
 };
 pub use work::day_files::OPEN_DATES_MAX;
 pub use work::job::{DATES_MAX, TransformLimits};

@@ -13,9 +13,9 @@ use crate::audit::audit;
 use crate::audit::error::AuditError;
 use crate::ledger::observer::Observer;
 use crate::ledger::report::Report;
-use crate::plan::Planner;
 use crate::plan::error::PlanError;
 use crate::plan::limits::PlanLimits;
+use crate::plan::{Planner, RunTerms};
 use crate::queue::ATTEMPT_SECS_MAX;
 use crate::queue::in_process::InProcessQueue;
 use crate::queue::task::Task;
@@ -46,6 +46,8 @@ pub struct Run {
     /// Objects that are recovered at the same time; 0 counts as 1. Each may hold two of the runtime's blocking
     /// threads at once, so there must be twice as many.
     pub concurrency: usize,
+    /// Recorded with the request of a new run.
+    pub terms: RunTerms,
     /// Limits of the plan.
     pub plan_limits: PlanLimits,
     /// Limits of each object.
@@ -147,6 +149,7 @@ impl Run {
             auditor: None,
             until: None,
             limits: self.plan_limits,
+            terms: self.terms.clone(),
             observer: &*self.observer,
         };
         tokio::select! {

@@ -11,8 +11,8 @@ mod support;
 use std::sync::Arc;
 
 use event_recovery_pipeline::{
-    AuditError, Ledger, ListObjects, PlanLimits, Planner, Problem, Records, Report, Unobserved,
-    Verdict, audit, inspect, to_json, verify,
+    AuditError, Ledger, ListObjects, PlanLimits, Planner, Problem, Records, Report, RunTerms,
+    Unobserved, Verdict, audit, inspect, to_json, verify,
 };
 use serde_json::{Value, json};
 use support::doubles::{Effect, FaultyStorage, KeepingQueue, Operation, permanent};
@@ -665,6 +665,7 @@ async fn a_window_that_was_open_when_it_was_planned_needs_a_look() {
             auditor: None,
             until: None,
             limits: PlanLimits::default(),
+            terms: RunTerms::default(),
             observer: &Unobserved,
         };
         let (request, run) = (request(json!({})), id("run"));

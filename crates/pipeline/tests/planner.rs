@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event_recovery_pipeline::{
-    AuditCall, AuditCaller, Audited, CallAuditor, ListObjects, ListedObject, PlanError, PlanLimits,
-    PlanRecord, Planner, Problem, QueueError, Records, ResolvedRequest, Unobserved, Verdict,
-    audit_when_finished, claim_call, end_call, is_ended, preview, release_call,
+    AuditCall, AuditCaller, Audited, CallAuditor, LedgerStorage, ListObjects, ListedObject,
+    PlanError, PlanLimits, PlanRecord, Planner, Problem, QueueError, ResolvedRequest, RunTerms,
+    Unobserved, Verdict, audit_when_finished, claim_call, end_call, is_ended, preview,
+    release_call,
 };
 use serde_json::json;
 use support::doubles::{
@@ -32,7 +33,7 @@ fn two_hours() -> ResolvedRequest {
 
 async fn plan_with(
     source: &dyn ListObjects,
-    ledger: &dyn Records,
+    ledger: &dyn LedgerStorage,
     queue: &KeepingQueue,
     request: &ResolvedRequest,
 ) -> Result<PlanRecord, PlanError> {
@@ -43,6 +44,7 @@ async fn plan_with(
         auditor: None,
         until: None,
         limits: PlanLimits::default(),
+        terms: RunTerms::default(),
         observer: &Unobserved,
     };
     let planned = planner.plan(request, &id("run"), at(NOW)).await;
@@ -190,7 +192,10 @@ async fn more_objects_than_the_limit_are_refused_with_where_to_split() {
         queue: &queue,
         auditor: None,
         until: None,
-        limits: PlanLimits { objects_max },
+        limits: PlanLimits {
+            objects_max,
+            ..PlanLimits::default()
+        },
         observer: &Unobserved,
     };
     let (run, now) = (id("run"), at(NOW));
@@ -199,7 +204,10 @@ async fn more_objects_than_the_limit_are_refused_with_where_to_split() {
             &*source,
             &two_hours(),
             &run,
-            PlanLimits { objects_max: 1 },
+            PlanLimits {
+                objects_max: 1,
+                ..PlanLimits::default()
+            },
             &Unobserved,
             now,
         )
@@ -504,6 +512,7 @@ impl Deployed {
             auditor: Some(&auditor),
             until,
             limits: PlanLimits::default(),
+            terms: RunTerms::default(),
             observer: &Unobserved,
         };
         let planned = planner.plan(&two_hours(), &id("run"), at(NOW)).await;

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use event_recovery_pipeline::{
-    AuditError, Audited, Ledger, ListObjects, PlanError, PlanLimits, Planned, Planner,
-    PlanningRecord, PlanningState, Records, Refusal, RefusalKind, Unobserved, Verdict,
+    AuditError, Audited, Ledger, LedgerStorage, ListObjects, PlanError, PlanLimits, Planned,
+    Planner, PlanningRecord, PlanningState, Refusal, RefusalKind, RunTerms, Unobserved, Verdict,
     audit_when_finished, check_request, inspect,
 };
 use serde::de::DeserializeOwned;
@@ -43,7 +43,7 @@ fn two_hours() -> event_recovery_pipeline::ResolvedRequest {
 /// One call of a planner.
 struct Call<'a> {
     source: &'a dyn ListObjects,
-    ledger: &'a dyn Records,
+    ledger: &'a dyn LedgerStorage,
     queue: &'a KeepingQueue,
     until: Option<Instant>,
     objects_max: u64,
@@ -51,7 +51,11 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(source: &'a dyn ListObjects, ledger: &'a dyn Records, queue: &'a KeepingQueue) -> Self {
+    fn new(
+        source: &'a dyn ListObjects,
+        ledger: &'a dyn LedgerStorage,
+        queue: &'a KeepingQueue,
+    ) -> Self {
         Self {
             source,
             ledger,
@@ -69,8 +73,10 @@ impl<'a> Call<'a> {
             queue: self.queue,
             auditor: None,
             until: self.until,
+            terms: RunTerms::default(),
             limits: PlanLimits {
                 objects_max: self.objects_max,
+                ..PlanLimits::default()
             },
             observer: &Unobserved,
         };
@@ -189,6 +195,7 @@ async fn another_request_with_the_same_id_leaves_the_runs_ledger_alone() {
         auditor: None,
         until: None,
         limits: PlanLimits::default(),
+        terms: RunTerms::default(),
         observer: &Unobserved,
     };
     let other = request(json!({}));

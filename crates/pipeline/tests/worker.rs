@@ -14,8 +14,8 @@ use std::sync::Mutex;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use event_recovery_pipeline::{
-    DATES_MAX, ExecutionId, Ledger, PlanLimits, Planner, Problem, Receipt, ResolvedRequest, State,
-    TASK_VERSION, Task, Unobserved, Verdict, WorkError, Worker, audit,
+    DATES_MAX, ExecutionId, Ledger, PlanLimits, Planner, Problem, Receipt, ResolvedRequest,
+    RunTerms, State, TASK_VERSION, Task, Unobserved, Verdict, WorkError, Worker, audit,
 };
 use serde_json::{Value, json};
 use support::doubles::{Effect, FaultyStorage, KeepingQueue, Operation, permanent, transient};
@@ -737,6 +737,7 @@ async fn an_attempt_that_has_expired_counts_as_failed() {
         auditor: None,
         until: None,
         limits: PlanLimits::default(),
+        terms: RunTerms::default(),
         observer: &Unobserved,
     };
     planner

@@ -1,11 +1,20 @@
 //! The planner's settings.
 
 use event_recovery_pipeline::{
-    AUDIT_WAIT_HOURS_MAX, Format, LAG_DEFAULT_SECS, LEAD_DEFAULT_SECS, OrgId, PlanLimits,
-    RequestLimits, Schedule, Tolerance, WindowKind,
+    AUDIT_WAIT_HOURS_MAX, Format, LAG_DEFAULT_SECS, LATE_ALLOWANCE_HOURS_DEFAULT,
+    LATE_ALLOWANCE_HOURS_MAX, LEAD_DEFAULT_SECS, LateAllowance, OrgId, PlanLimits, RequestLimits,
+    Schedule, Tolerance, WindowKind,
 };
 
 use super::{DestinationSettings, Settings, SettingsError, SourceSettings};
+use crate::time::Clock;
+
+/// The default of `BYTES_MAX`: the default number of objects, 200,000, at the platform's largest, 10 MB.
+const BYTES_MAX_DEFAULT: u64 = 2_000_000_000_000;
+/// The largest `BYTES_MAX`: the largest number of objects, 10 million, at 10 MB.
+const BYTES_MAX_MOST: u64 = 100_000_000_000_000;
+/// How far tests may set the clock forward, in seconds: thirty days.
+const CLOCK_AHEAD_SECS_MAX: u32 = 30 * 24 * 3600;
 
 /// What the planner adds to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +31,11 @@ pub(crate) struct PlannerSettings {
     /// `None` where the stack has no schedule.
     pub(crate) schedule: Option<Schedule>,
     pub(crate) audit_wait_hours: u32,
+    /// Of new runs.
+    pub(crate) late_allowance: LateAllowance,
+    /// The URL of the backup, which requests are recorded with.
+    pub(crate) source: Option<String>,
+    pub(crate) clock: Clock,
     pub(crate) stack: String,
 }
 
@@ -43,7 +57,10 @@ impl PlannerPlaces {
         let audit_queue_url = from.required("AUDIT_QUEUE_URL");
         match (settings, source, task_queue_url, audit_queue_url) {
             (Ok(settings), Some(source), Some(task_queue_url), Some(audit_queue_url)) => Ok(Self {
-                settings,
+                settings: PlannerSettings {
+                    source: Some(format!("s3://{}", source.bucket)),
+                    ..settings
+                },
                 source,
                 task_queue_url,
                 audit_queue_url,
@@ -62,6 +79,14 @@ impl PlannerSettings {
         let schedule = tolerance.map(|tolerance| schedule(from, &tolerance));
         let days_max = from.number_u32("DAYS_MAX", limits.days_max, (1, 4000));
         let objects_max = from.number("OBJECTS_MAX", 200_000, (1, 10_000_000));
+        let bytes_max = from.number("BYTES_MAX", BYTES_MAX_DEFAULT, (1, BYTES_MAX_MOST));
+        let late_hours = (0, LATE_ALLOWANCE_HOURS_MAX);
+        let late_hours = from.number_u32(
+            "LATE_ALLOWANCE_HOURS",
+            LATE_ALLOWANCE_HOURS_DEFAULT,
+            late_hours,
+        );
+        let ahead_secs = from.number_u32("CLOCK_AHEAD_SECS", 0, (0, CLOCK_AHEAD_SECS_MAX));
         let format = from.choice("FORMAT", &Format::ALL, Format::as_str);
         let window = from.choice("WINDOW", &WindowKind::ALL, WindowKind::as_str);
         let wait_hours = (1, AUDIT_WAIT_HOURS_MAX);
@@ -72,7 +97,13 @@ impl PlannerSettings {
         let (Some(tolerance), Some(Ok(schedule))) = (tolerance, schedule) else {
             return Err(from.error());
         };
-        let (Some(days_max), Some(objects_max)) = (days_max, objects_max) else {
+        let (Some(days_max), Some(objects_max), Some(bytes_max)) =
+            (days_max, objects_max, bytes_max)
+        else {
+            return Err(from.error());
+        };
+        let late_allowance = late_hours.and_then(|hours| LateAllowance::from_hours(hours).ok());
+        let (Some(late_allowance), Some(ahead_secs)) = (late_allowance, ahead_secs) else {
             return Err(from.error());
         };
         let (Some(format), Some(window), Some(audit_wait_hours)) =
@@ -85,11 +116,17 @@ impl PlannerSettings {
             destination,
             tolerance,
             request_limits: RequestLimits { days_max, ..limits },
-            plan_limits: PlanLimits { objects_max },
+            plan_limits: PlanLimits {
+                objects_max,
+                bytes_max,
+            },
             format,
             window,
             schedule,
             audit_wait_hours,
+            late_allowance,
+            source: None,
+            clock: Clock::new(ahead_secs, from.optional("AWS_ENDPOINT_URL").as_deref()),
             stack: from.stack(),
         })
     }

@@ -4,5 +4,7 @@
 //! The JSON is an interface. Each type has a test that pins its names and values.
 
 pub(crate) mod notification;
+pub(crate) mod places;
 pub(crate) mod planner;
 pub(crate) mod planner_error;
+pub(crate) mod recheck;

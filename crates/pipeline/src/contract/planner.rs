@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::backup::hour_prefix::HourPrefix;
-use crate::ledger::Ledger;
+use crate::contract::places::RunPlaces;
+use crate::contract::recheck::{CheckedRecheck, DueAnswer, RecheckAnswer};
 use crate::ledger::plan_record::{PlanRecord, PlannedDay, PlannedObjects};
 use crate::plan::call::Planned;
 use crate::request::RecoveryRequest;
@@ -44,38 +45,6 @@ impl PlannerPayload<'_> {
             Some(_) => Err(RequestError::new(CHECK_FIELD, "has the wrong JSON type")
                 .accepts(any_of(["true", "false"]))),
         }
-    }
-}
-
-/// The URLs of a run's ledger and events.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct RunPlaces {
-    /// The destination, without a slash at its end. The JSON does not repeat it.
-    #[serde(skip)]
-    pub destination: String,
-    /// [`Ledger::folder`], with a slash at its end.
-    pub ledger: String,
-    /// [`Ledger::output_prefix`], which ends with a slash.
-    pub output: String,
-}
-
-impl RunPlaces {
-    /// The URLs of a run in the destination, whose URL has no slash at its end.
-    pub fn of(execution_id: &ExecutionId, destination: &str) -> Self {
-        let ledger = Ledger::new(execution_id.clone());
-        Self {
-            destination: destination.to_owned(),
-            ledger: format!("{destination}/{}/", ledger.folder()),
-            output: format!("{destination}/{}", ledger.output_prefix()),
-        }
-    }
-
-    /// The same from the URLs in an answer; `None` if they are not this run's.
-    fn parse(execution_id: &ExecutionId, ledger: &str, output: &str) -> Option<Self> {
-        let run = Ledger::new(execution_id.clone());
-        let destination = ledger.strip_suffix(&format!("/{}/", run.folder()))?;
-        let places = Self::of(execution_id, destination);
-        (places.output == output).then_some(places)
     }
 }
 
@@ -137,6 +106,12 @@ pub enum PlannerReply {
     Checked(Box<CheckedRequest>),
     /// To a request, a dry run or a schedule.
     Planned(Box<PlannerAnswer>),
+    /// To the recheck of one run.
+    Rechecked(Box<RecheckAnswer>),
+    /// To a periodic check.
+    CheckedRuns(Box<DueAnswer>),
+    /// To the check of a recheck.
+    CheckedRecheck(CheckedRecheck),
 }
 
 /// A complete plan, or what a dry run found.

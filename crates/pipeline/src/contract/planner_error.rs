@@ -9,6 +9,9 @@ use crate::plan::error::PlanError;
 pub enum PlannerErrorKind {
     /// The request is invalid. The same request is refused again.
     RefusedRequest,
+    /// The request is valid, and refused for what the backup or the ledger holds. It is refused again until
+    /// that, or a limit, has changed.
+    Refused,
     /// The request is valid, but planning failed.
     NotPlanned,
     /// The planner reached its deadline. The same request with the same execution id resumes the plan.
@@ -19,10 +22,19 @@ pub enum PlannerErrorKind {
 }
 
 impl PlannerErrorKind {
+    /// Whether the error says that the planner works as it should: nobody needs to be alarmed.
+    pub fn is_expected(self) -> bool {
+        match self {
+            Self::RefusedRequest | Self::Refused | Self::OutOfTime => true,
+            Self::NotPlanned | Self::Unknown => false,
+        }
+    }
+
     /// The kind as `errorType` holds it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::RefusedRequest => "RefusedRequest",
+            Self::Refused => "Refused",
             Self::NotPlanned => "NotPlanned",
             Self::OutOfTime => "OutOfTime",
             Self::Unknown => "Unknown",
@@ -34,7 +46,17 @@ impl From<&PlanError> for PlannerErrorKind {
     fn from(error: &PlanError) -> Self {
         match error {
             PlanError::OutOfTime { .. } => Self::OutOfTime,
-            _ => Self::NotPlanned,
+            PlanError::OtherRequest { .. }
+            | PlanError::TooManyObjects { .. }
+            | PlanError::TooManyBytes { .. }
+            | PlanError::UnknownRun(_)
+            | PlanError::NotPlanned(_) => Self::Refused,
+            PlanError::Key(_)
+            | PlanError::Storage(_)
+            | PlanError::Ledger(_)
+            | PlanError::Queue(_)
+            | PlanError::ListGone { .. }
+            | PlanError::RecheckConflict(_) => Self::NotPlanned,
         }
     }
 }
@@ -80,6 +102,7 @@ mod tests {
     fn an_error_has_the_names_that_lambda_gives_it() {
         let rows = [
             (PlannerErrorKind::RefusedRequest, "RefusedRequest"),
+            (PlannerErrorKind::Refused, "Refused"),
             (PlannerErrorKind::NotPlanned, "NotPlanned"),
             (PlannerErrorKind::OutOfTime, "OutOfTime"),
         ];

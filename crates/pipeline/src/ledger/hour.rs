@@ -89,8 +89,6 @@ pub(crate) struct FrozenHour {
     pub(crate) tasks: HourTasks,
     /// Of the list's bytes.
     pub(crate) digest: String,
-    /// Whether an earlier call wrote it.
-    pub(crate) frozen_before: bool,
 }
 
 /// Reads a frozen hour.
@@ -104,6 +102,5 @@ pub(crate) async fn read_hour(
     Ok(Some(FrozenHour {
         tasks: HourTasks::from_jsonl(key, &record.bytes)?,
         digest: seal::digest(&record.bytes),
-        frozen_before: true,
     }))
 }

@@ -6,9 +6,11 @@ pub(crate) mod late_plan;
 pub(crate) mod observer;
 pub(crate) mod plan_record;
 pub(crate) mod planning_record;
+pub(crate) mod provisional;
 pub(crate) mod receipt;
 pub(crate) mod recheck_record;
 pub(crate) mod report;
+pub(crate) mod requeue_record;
 pub(crate) mod seal;
 pub(crate) mod task_lists;
 
@@ -72,12 +74,20 @@ impl Ledger {
 
     /// [`HourTasks`](crate::HourTasks) that the recheck with this number added to the hour; from 1.
     pub fn late_tasks_key(&self, hour: HourPrefix, number: u64) -> String {
-        format!("{}{}.late-{number}.jsonl", self.tasks_prefix(), hour.label())
+        format!(
+            "{}{}.late-{number}.jsonl",
+            self.tasks_prefix(),
+            hour.label()
+        )
     }
 
     /// As [`queued_key`](Self::queued_key), of a late task list.
     pub fn late_queued_key(&self, hour: HourPrefix, number: u64) -> String {
-        format!("{}{}.late-{number}.queued", self.tasks_prefix(), hour.label())
+        format!(
+            "{}{}.late-{number}.queued",
+            self.tasks_prefix(),
+            hour.label()
+        )
     }
 
     /// The prefix of all task lists, with a slash at its end.
@@ -98,6 +108,11 @@ impl Ledger {
     /// [`RecheckRecord`](crate::RecheckRecord).
     pub fn recheck_key(&self) -> String {
         format!("{}/recheck.json", self.folder())
+    }
+
+    /// [`RequeueRecord`](crate::ledger::requeue_record::RequeueRecord).
+    pub fn requeue_key(&self) -> String {
+        format!("{}/requeue.json", self.folder())
     }
 
     /// The state of an audit that takes more than one invocation.
@@ -207,6 +222,19 @@ pub struct RequestRecord {
     pub source: Option<String>,
 }
 
+impl RequestRecord {
+    /// The end of the last hour that the window lists.
+    pub fn hours_end(&self) -> DateTime<Utc> {
+        let last = self.request.window().hours().next_back();
+        last.map_or(self.request.end, HourPrefix::end)
+    }
+
+    /// From when on the hours of the window gain no more objects.
+    pub fn final_after(&self) -> DateTime<Utc> {
+        self.late_allowance.after(self.hours_end())
+    }
+}
+
 /// A record of the ledger could not be read or written.
 #[derive(Debug, Clone, Error)]
 pub enum LedgerError {
@@ -309,6 +337,20 @@ pub async fn read_sealed<T: Versioned>(
 ) -> Result<Option<Sealed<T>>, LedgerError> {
     let record = records.get(key).await?;
     record.map(|record| unseal(key, &record)).transpose()
+}
+
+/// As [`read_record`], for a record that usually is not there.
+///
+/// # Errors
+///
+/// The storage's, and records that are damaged or too new.
+pub async fn find_record<T: Versioned>(
+    records: &(impl Records + ?Sized),
+    key: &str,
+) -> Result<Option<(T, String)>, LedgerError> {
+    let record = records.find(key).await?;
+    let sealed = record.map(|record| unseal(key, &record)).transpose()?;
+    Ok(sealed.map(|sealed| (sealed.value, sealed.etag)))
 }
 
 /// What a record says, and whether it was changed.

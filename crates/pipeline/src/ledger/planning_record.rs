@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Ledger, LedgerError, Versioned, read_record};
+use crate::ledger::{Ledger, LedgerError, Versioned, find_record};
 use crate::storage::Records;
 
 /// The state of the planner's newest call.
@@ -97,14 +97,17 @@ impl Refusal {
         records: &(impl Records + ?Sized),
         ledger: &Ledger,
     ) -> Result<Option<Self>, LedgerError> {
-        let found = read_record::<Self>(records, &ledger.refused_key()).await?;
+        let found = find_record::<Self>(records, &ledger.refused_key()).await?;
         Ok(found.map(|(refusal, _)| refusal))
     }
 
     /// Removes the refusal of an earlier call, since this one resumes the run.
-    pub(crate) async fn lift(records: &dyn Records, ledger: &Ledger) -> Result<(), LedgerError> {
+    pub(crate) async fn lift<R: Records + ?Sized>(
+        records: &R,
+        ledger: &Ledger,
+    ) -> Result<(), LedgerError> {
         let key = ledger.refused_key();
-        if records.get(&key).await?.is_some() {
+        if records.find(&key).await?.is_some() {
             records.delete(&key).await?;
         }
         Ok(())

@@ -71,7 +71,11 @@ impl TaskLists {
                 };
                 match kind {
                     Kind::Tasks => {
-                        found.hours.entry(list.hour).or_default().insert(list.number);
+                        found
+                            .hours
+                            .entry(list.hour)
+                            .or_default()
+                            .insert(list.number);
                     }
                     Kind::Queued => {
                         found.queued.insert(list);

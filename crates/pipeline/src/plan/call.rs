@@ -5,9 +5,9 @@ use tracing::debug;
 
 use crate::ledger::plan_record::PlanRecord;
 use crate::ledger::planning_record::{PlanningRecord, PlanningState, Refusal, RefusalKind};
-use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, read_record, to_json};
+use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, find_record, to_json};
 use crate::plan::error::PlanError;
-use crate::storage::{Precondition, Records, Written};
+use crate::storage::{LedgerStorage, Precondition, Written};
 
 /// Most attempts at a record that other calls write at the same time.
 const CONFLICTS_MAX: u32 = 8;
@@ -23,7 +23,7 @@ pub struct Planned {
 
 /// One call of a planner whose caller may not wait for the answer.
 pub(crate) struct PlanningCall<'a> {
-    pub(crate) records: &'a dyn Records,
+    pub(crate) records: &'a dyn LedgerStorage,
     pub(crate) ledger: &'a Ledger,
     pub(crate) called_at: DateTime<Utc>,
 }
@@ -85,7 +85,7 @@ impl PlanningCall<'_> {
         };
         let bytes = to_json(&key, &record)?;
         for _ in 0..CONFLICTS_MAX {
-            let precondition = match read_record::<PlanningRecord>(self.records, &key).await? {
+            let precondition = match find_record::<PlanningRecord>(self.records, &key).await? {
                 None => Precondition::Absent,
                 Some((known, _)) if known.called_at > self.called_at => {
                     debug!(key, "a later call has written its own state");

@@ -1,8 +1,11 @@
 //! Why there is no plan.
 
+use std::fmt;
+
 use chrono::SecondsFormat;
 use thiserror::Error;
 
+use crate::audit::call::AuditCallError;
 use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::source_key::SourceKeyError;
 use crate::ledger::LedgerError;
@@ -29,16 +32,43 @@ pub enum PlanError {
         /// The hour at which the limit was exceeded.
         hour: HourPrefix,
     },
+    /// More bytes than the limit.
+    #[error("the objects of the range have more than {bytes_max} bytes together")]
+    TooManyBytes {
+        /// The limit.
+        bytes_max: u64,
+        /// The hour at which the limit was exceeded.
+        hour: HourPrefix,
+    },
     /// The planner reached its deadline.
-    #[error("the time was up after {hours_done} of {hours} hours of the run `{execution_id}`")]
+    #[error(
+        "the time was up {step} after {hours_done} of {hours} hours of the run `{execution_id}`"
+    )]
     OutOfTime {
         /// The run.
         execution_id: ExecutionId,
-        /// Hours whose tasks are queued.
+        /// What it was doing.
+        step: PlanStep,
+        /// Hours whose step is done.
         hours_done: u64,
-        /// Hours of the window.
+        /// Hours of the window; of a run that was rechecked, each late task list counts as one more.
         hours: u64,
     },
+    /// There is no run with this id.
+    #[error("there is no run `{0}`")]
+    UnknownRun(ExecutionId),
+    /// The run has no complete plan, so there is nothing to compare a recheck with.
+    #[error("the plan of the run `{0}` is not complete")]
+    NotPlanned(ExecutionId),
+    /// A late task list that a late plan names is gone.
+    #[error("the task list `{key}` is gone")]
+    ListGone {
+        /// Its key.
+        key: String,
+    },
+    /// Other rechecks of the run wrote their findings at every attempt of this one.
+    #[error("other rechecks of the run `{0}` are in progress")]
+    RecheckConflict(ExecutionId),
     /// A listing gave an object that was not asked for.
     #[error(transparent)]
     Key(#[from] SourceKeyError),
@@ -53,14 +83,53 @@ pub enum PlanError {
     Queue(#[from] QueueError),
 }
 
+impl From<AuditCallError> for PlanError {
+    fn from(error: AuditCallError) -> Self {
+        match error {
+            AuditCallError::Ledger(error) => Self::Ledger(error),
+            AuditCallError::Queue(error) => Self::Queue(error),
+        }
+    }
+}
+
+/// What a planner was doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlanStep {
+    /// Listing the hours.
+    Listing,
+    /// Queueing their tasks.
+    Queueing,
+    /// Reading the receipts of a complete plan, to queue what has failed.
+    Requeueing,
+    /// Listing the hours again.
+    Rechecking,
+}
+
+impl fmt::Display for PlanStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Listing => "listing",
+            Self::Queueing => "queueing tasks",
+            Self::Requeueing => "looking for failed tasks",
+            Self::Rechecking => "listing again",
+        })
+    }
+}
+
 impl PlanError {
     /// Whether repeating the call may succeed although nothing was changed.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::OutOfTime { .. } | Self::Queue(_) => true,
+            Self::OutOfTime { .. } | Self::Queue(_) | Self::RecheckConflict(_) => true,
             Self::Storage(error) => error.is_transient(),
             Self::Ledger(error) => error.is_transient(),
-            Self::OtherRequest { .. } | Self::TooManyObjects { .. } | Self::Key(_) => false,
+            Self::OtherRequest { .. }
+            | Self::TooManyObjects { .. }
+            | Self::TooManyBytes { .. }
+            | Self::UnknownRun(_)
+            | Self::NotPlanned(_)
+            | Self::ListGone { .. }
+            | Self::Key(_) => false,
         }
     }
 
@@ -70,13 +139,25 @@ impl PlanError {
             Self::OtherRequest { .. } => {
                 Some("repeat the first request to resume the run, or choose another id".to_owned())
             }
-            Self::TooManyObjects { hour, .. } => {
+            Self::TooManyObjects { hour, .. } | Self::TooManyBytes { hour, .. } => {
                 let split = hour.start().to_rfc3339_opts(SecondsFormat::Secs, true);
                 Some(format!(
-                    "split the range into two requests that adjoin: one that ends at `{split}` and one that \
-                     starts there, both with instants, each with an execution id of its own"
+                    "nothing was queued; raise the limit and start the same run again, or split the range into \
+                     two requests that adjoin: one that ends at `{split}` and one that starts there, both with \
+                     instants, each with an execution id of its own"
                 ))
             }
+            Self::UnknownRun(_) => {
+                Some("the ids are the folders' names in `_recovery` at the destination".to_owned())
+            }
+            Self::NotPlanned(_) => {
+                Some("resume the run first: repeat its request with its execution id".to_owned())
+            }
+            Self::ListGone { .. } => Some(
+                "restore it from a version that the destination keeps, or start a new run"
+                    .to_owned(),
+            ),
+            Self::RecheckConflict(_) => Some("try again in a minute".to_owned()),
             Self::OutOfTime { execution_id, .. } => Some(format!(
                 "repeat the request with `execution_id` `{execution_id}`: it resumes where it stopped"
             )),
@@ -95,7 +176,12 @@ impl PlanError {
             Self::Queue(error) => error.request_id(),
             Self::OtherRequest { .. }
             | Self::TooManyObjects { .. }
+            | Self::TooManyBytes { .. }
             | Self::OutOfTime { .. }
+            | Self::UnknownRun(_)
+            | Self::NotPlanned(_)
+            | Self::ListGone { .. }
+            | Self::RecheckConflict(_)
             | Self::Key(_) => None,
         }
     }

@@ -9,20 +9,29 @@ use crate::plan::summary::Summary;
 pub struct PlanLimits {
     /// Most planned objects of one run. Pruned ones do not count.
     pub objects_max: u64,
+    /// Most bytes of its planned objects together, as stored.
+    pub bytes_max: u64,
 }
 
 impl Default for PlanLimits {
-    /// A million objects: up to 10 TB, since the platform's objects have up to 10 MB.
+    /// A million objects, and 10 TB: as much as they come to at the platform's largest, 10 MB.
     fn default() -> Self {
         Self {
             objects_max: 1_000_000,
+            bytes_max: 10_000_000_000_000,
         }
     }
 }
 
 impl PlanLimits {
     pub(crate) fn check(&self, summary: &Summary, hour: HourPrefix) -> Result<(), PlanError> {
-        let objects_max = self.objects_max;
+        let Self {
+            objects_max,
+            bytes_max,
+        } = *self;
+        if summary.bytes > bytes_max {
+            return Err(PlanError::TooManyBytes { bytes_max, hour });
+        }
         if summary.objects.planned > objects_max {
             return Err(PlanError::TooManyObjects { objects_max, hour });
         }

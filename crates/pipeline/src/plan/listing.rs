@@ -60,3 +60,9 @@ pub(crate) async fn list_hour(
     }
     Ok(HourTasks { head, objects })
 }
+
+/// Whether the name of an hour's object does not follow the pattern of the backup.
+pub(crate) fn is_foreign(request: &ResolvedRequest, hour: HourPrefix, key: &str) -> bool {
+    SourceKey::parse(key)
+        .is_ok_and(|key| ObjectTime::parse(key.name(), &request.org_id, hour).is_foreign())
+}

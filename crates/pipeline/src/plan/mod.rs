@@ -2,49 +2,51 @@
 
 pub(crate) mod call;
 pub(crate) mod error;
+pub(crate) mod freeze;
 pub(crate) mod limits;
 pub(crate) mod listing;
 pub(crate) mod preview;
+pub(crate) mod queueing;
+pub(crate) mod requeue;
 pub(crate) mod summary;
 
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
-use futures::{StreamExt, TryStreamExt, stream};
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{debug, instrument};
 
-use crate::audit::call::{AuditCallError, AuditCaller};
-use crate::backup::hour_prefix::HourPrefix;
-use crate::backup::source_key::SourceKey;
+use crate::audit::call::AuditCaller;
 use crate::ledger::audit_record::audit_record;
-use crate::ledger::hour::{FrozenHour, HourTasks, read_hour};
+use crate::ledger::late_plan::read_late_plans;
 use crate::ledger::observer::Observer;
 use crate::ledger::plan_record::PlanRecord;
 use crate::ledger::planning_record::Refusal;
-use crate::ledger::receipt::{ListedTask, Receipt, State, with_receipts};
+use crate::ledger::provisional::ProvisionalRecord;
 use crate::ledger::report::{Report, Verdict};
+use crate::ledger::task_lists::{TaskList, TaskLists};
 use crate::ledger::{
-    LEDGER_VERSION, Ledger, LedgerError, RequestRecord, SOFTWARE, Sealed, read_record, read_sealed,
+    LEDGER_VERSION, Ledger, RequestRecord, SOFTWARE, Sealed, find_record, read_record, read_sealed,
     seal, to_json,
 };
 use crate::plan::call::{Planned, PlanningCall};
-use crate::plan::error::PlanError;
+use crate::plan::error::{PlanError, PlanStep};
 use crate::plan::limits::PlanLimits;
-use crate::plan::listing::{HOURS_LISTED_AT_ONCE, list_hour};
-use crate::plan::summary::Summary;
+use crate::plan::queueing::run_lists;
 use crate::queue::SendTasks;
-use crate::queue::task::Task;
 use crate::request::execution_id::ExecutionId;
 use crate::request::late_allowance::LateAllowance;
 use crate::request::resolved::ResolvedRequest;
-use crate::storage::{ListObjects, Precondition, Records, Written};
+use crate::storage::{LedgerStorage, ListObjects, Precondition, Records, Written};
+
+/// How long the deadline of an audit is, for a planner that calls no auditor itself.
+const WAIT_HOURS_WITHOUT_AUDITOR: u32 = 24;
 
 /// Plans runs.
 pub struct Planner<'a> {
     /// Lists the backup.
     pub source: &'a dyn ListObjects,
     /// Holds the ledger.
-    pub ledger: &'a dyn Records,
+    pub ledger: &'a dyn LedgerStorage,
     /// Receives the tasks.
     pub queue: &'a dyn SendTasks,
     /// Calls the auditor; `None` where the caller audits the run itself.
@@ -53,14 +55,61 @@ pub struct Planner<'a> {
     pub until: Option<Instant>,
     /// Limits of the plan.
     pub limits: PlanLimits,
+    /// Recorded with the request of a new run.
+    pub terms: RunTerms,
     /// Receives progress.
     pub observer: &'a dyn Observer,
 }
 
+/// What the ledger holds of a run besides its request. It changes nothing in the output, so a run can be
+/// resumed with other terms; it keeps those that it began with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunTerms {
+    /// How long an hour may gain objects after its end.
+    pub late_allowance: LateAllowance,
+    /// The scheduled time, for the run of a schedule.
+    pub scheduled_for: Option<DateTime<Utc>>,
+    /// The URL of the source, if it is a bucket.
+    pub source: Option<String>,
+}
+
+/// One call of the planner: the run's names, and the clock.
+pub(crate) struct Call<'a> {
+    pub(crate) ledger: &'a Ledger,
+    pub(crate) request: &'a ResolvedRequest,
+    began: Instant,
+    began_at: DateTime<Utc>,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(
+        ledger: &'a Ledger,
+        request: &'a ResolvedRequest,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            ledger,
+            request,
+            began: Instant::now(),
+            began_at: now,
+        }
+    }
+
+    /// When the call began.
+    pub(crate) fn began_at(&self) -> DateTime<Utc> {
+        self.began_at
+    }
+
+    /// The time now, by the clock of the call's beginning.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.began_at + TimeDelta::from_std(self.began.elapsed()).unwrap_or_default()
+    }
+}
+
 impl Planner<'_> {
-    /// Plans the run, or resumes the plan of an earlier call for the same run. Hours are listed once and
-    /// then frozen; their tasks are queued while further hours are listed. If the plan is complete
-    /// already, the tasks that have failed since are queued again.
+    /// Plans the run, or resumes the plan of an earlier call for the same run. All hours are listed once and
+    /// then frozen; when all of them are frozen and within the limits, their tasks are queued. If the plan is
+    /// complete already, the tasks that have failed since are queued again.
     ///
     /// # Errors
     ///
@@ -73,103 +122,108 @@ impl Planner<'_> {
         now: DateTime<Utc>,
     ) -> Result<Planned, PlanError> {
         let ledger = Ledger::new(execution_id.clone());
-        let request_digest = self.record_request(&ledger, request, now).await?;
+        let recorded = self.record_request(&ledger, request, now).await?;
+        let call = Call::new(&ledger, request, now);
         if !self.queue.is_durable() {
             // The consumer of such a queue waits for the answer, which a record need not repeat.
             Refusal::lift(self.ledger, &ledger).await?;
-            return self.plan_hours(ledger, request, request_digest, now).await;
+            return self.plan_hours(&call, recorded.digest).await;
         }
-        let call = PlanningCall {
+        self.mark_provisional(&recorded.value, &ledger, now).await?;
+        let record = PlanningCall {
             records: self.ledger,
             ledger: &ledger,
             called_at: now,
         };
-        call.begin().await?;
+        record.begin().await?;
         Refusal::lift(self.ledger, &ledger).await?;
-        let planned = self
-            .plan_hours(ledger.clone(), request, request_digest, now)
-            .await;
-        call.end(&planned).await?;
+        let planned = self.plan_hours(&call, recorded.digest).await;
+        record.end(&planned).await?;
         planned
     }
 
     async fn plan_hours(
         &self,
-        ledger: Ledger,
-        request: &ResolvedRequest,
+        call: &Call<'_>,
         request_digest: String,
-        now: DateTime<Utc>,
     ) -> Result<Planned, PlanError> {
-        let execution_id = ledger.execution_id();
-        let known = read_record::<PlanRecord>(self.ledger, &ledger.plan_key()).await?;
-        let is_replanned = known.is_some() && self.queue.is_durable();
-        let is_awaited = match audit_record(self.ledger, &ledger).await? {
-            Some((record, _)) => record.is_open(now),
-            None => false,
+        let ledger = call.ledger;
+        let known = find_record::<PlanRecord>(self.ledger, &ledger.plan_key()).await?;
+        let Some((plan, _)) = known else {
+            self.call_auditor(ledger, call.began_at()).await?;
+            return self.plan_anew(call, request_digest).await;
         };
-        if !is_replanned {
-            self.call_auditor(&ledger, now).await?;
-        }
-        let hours: Vec<HourPrefix> = request.window().hours().collect();
-        let hours_planned = hours.len();
-        let mut summary = Summary::default();
-        let mut tasks_queued = 0;
-        let mut frozen = stream::iter(hours.iter().copied())
-            .map(|hour| self.freeze_hour(&ledger, request, hour))
-            .buffered(HOURS_LISTED_AT_ONCE);
-        while let Some(FrozenHour {
-            tasks,
-            digest,
-            frozen_before,
-        }) = frozen.try_next().await?
-        {
-            summary.add(&tasks.head);
-            summary.task_lists.insert(tasks.head.hour, digest);
-            // A complete plan stays valid, also where the limits have been lowered since.
-            if known.is_none() {
-                self.limits.check(&summary, tasks.head.hour)?;
-            }
-            self.observer.planned(tasks.head.planned, tasks.head.bytes);
-            tasks_queued += if is_replanned {
-                self.queue_again(&ledger, request, &tasks, is_awaited, now)
-                    .await?
-            } else {
-                self.queue_hour(&ledger, request, tasks, frozen_before)
-                    .await?
-            };
-            if self.is_out_of_time() && summary.hours < hours_planned as u64 {
-                return Err(PlanError::OutOfTime {
-                    execution_id: execution_id.clone(),
-                    hours_done: summary.hours,
-                    hours: hours_planned as u64,
-                });
-            }
-        }
-        if is_replanned && tasks_queued == 0 && !is_awaited && !self.is_settled(&ledger).await? {
-            self.call_auditor(&ledger, now).await?;
-        }
-        let plan = match known {
-            Some((plan, _)) => plan,
-            None => {
-                let unexpected = &mut summary.unexpected;
-                unexpected.find_beside(self.source, &hours).await?;
-                summary.request_digest = Some(request_digest);
-                let plan = summary.into_plan(execution_id.clone(), now);
-                let key = ledger.plan_key();
-                let bytes = to_json(&key, &plan)?;
-                let written = self.ledger.put_if(&key, bytes, Precondition::Absent);
-                if written.await? == Written::PreconditionFailed {
-                    debug!(key, "another planner has completed the plan");
-                }
-                plan
-            }
+        let late_plans = read_late_plans(self.ledger, ledger).await?;
+        let lists = run_lists(call.request, &late_plans);
+        let tasks_queued = if self.queue.is_durable() {
+            self.queue_run_again(call, &lists).await?
+        } else {
+            let found = TaskLists::find(self.ledger, ledger).await?;
+            self.queue_lists(call, &lists, &found, true).await?
         };
         self.observer.plan_complete(&plan);
         Ok(Planned { plan, tasks_queued })
     }
 
-    fn is_out_of_time(&self) -> bool {
+    /// Freezes all hours, and then queues their tasks: a run that exceeds a limit queues nothing.
+    async fn plan_anew(
+        &self,
+        call: &Call<'_>,
+        request_digest: String,
+    ) -> Result<Planned, PlanError> {
+        let ledger = call.ledger;
+        let frozen_before = TaskLists::find(self.ledger, ledger).await?;
+        let mut summary = self.freeze_hours(call, &frozen_before).await?;
+        let lists = run_lists(call.request, &[]);
+        let tasks_queued = self
+            .queue_lists(call, &lists, &frozen_before, false)
+            .await?;
+        let hours: Vec<_> = call.request.window().hours().collect();
+        summary.unexpected.find_beside(self.source, &hours).await?;
+        summary.request_digest = Some(request_digest);
+        let plan = summary.into_plan(ledger.execution_id().clone(), call.began_at());
+        let key = ledger.plan_key();
+        let bytes = to_json(&key, &plan)?;
+        let written = self.ledger.put_if(&key, bytes, Precondition::Absent);
+        if written.await? == Written::PreconditionFailed {
+            debug!(key, "another planner has completed the plan");
+        }
+        self.observer.plan_complete(&plan);
+        Ok(Planned { plan, tasks_queued })
+    }
+
+    /// Queues the tasks of a complete plan again that have failed, and calls the auditor if that changes
+    /// anything.
+    async fn queue_run_again(&self, call: &Call<'_>, lists: &[TaskList]) -> Result<u64, PlanError> {
+        let (ledger, now) = (call.ledger, call.began_at());
+        let is_awaited = match audit_record(self.ledger, ledger).await? {
+            Some((record, _)) => record.is_open(now),
+            None => false,
+        };
+        let queued = self.requeue(call, lists, is_awaited).await?;
+        if queued == 0 && !is_awaited && !self.is_settled(ledger).await? {
+            self.call_auditor(ledger, now).await?;
+        }
+        Ok(queued)
+    }
+
+    pub(crate) fn is_out_of_time(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
+    pub(crate) fn out_of_time(
+        &self,
+        call: &Call<'_>,
+        step: PlanStep,
+        hours_done: usize,
+        hours: usize,
+    ) -> PlanError {
+        PlanError::OutOfTime {
+            execution_id: call.ledger.execution_id().clone(),
+            step,
+            hours_done: hours_done as u64,
+            hours: hours as u64,
+        }
     }
 
     /// Whether the newest report says that nothing is missing.
@@ -178,166 +232,75 @@ impl Planner<'_> {
         Ok(report.is_some_and(|(report, _)| report.verdict != Verdict::Incomplete))
     }
 
-    /// Records the request, or compares it with the recorded one. Returns the record's digest.
+    /// Marks the run for the periodic check, which removes the mark when the run is final.
+    async fn mark_provisional(
+        &self,
+        request: &RequestRecord,
+        ledger: &Ledger,
+        now: DateTime<Utc>,
+    ) -> Result<(), PlanError> {
+        let wait_hours = self
+            .auditor
+            .map_or(WAIT_HOURS_WITHOUT_AUDITOR, |auditor| auditor.wait_hours);
+        let mark = ProvisionalRecord::new(ledger.execution_id(), request, now, wait_hours);
+        Ok(mark.write(self.ledger).await?)
+    }
+
+    /// Records the request, or compares it with the recorded one. Returns the record that counts.
     async fn record_request(
         &self,
         ledger: &Ledger,
         request: &ResolvedRequest,
         now: DateTime<Utc>,
-    ) -> Result<String, PlanError> {
+    ) -> Result<Recorded, PlanError> {
         let key = ledger.request_key();
+        let RunTerms {
+            late_allowance,
+            scheduled_for,
+            source,
+        } = self.terms.clone();
         let record = RequestRecord {
             version: LEDGER_VERSION,
             software: SOFTWARE.to_owned(),
             created_at: now,
             request: request.clone(),
-            late_allowance: LateAllowance::default(),
-            scheduled_for: None,
-            source: None,
+            late_allowance,
+            scheduled_for,
+            source,
         };
         let bytes = to_json(&key, &record)?;
         let digest = seal::digest(&bytes);
-        self.ledger
-            .put_if(&key, bytes, Precondition::Absent)
-            .await?;
-        let first = first_request(self.ledger, ledger, request).await?;
-        Ok(first.map_or(digest, |first| first.digest))
-    }
-
-    /// Lists the hour and records its task list, unless there is one.
-    async fn freeze_hour(
-        &self,
-        ledger: &Ledger,
-        request: &ResolvedRequest,
-        hour: HourPrefix,
-    ) -> Result<FrozenHour, PlanError> {
-        let key = ledger.tasks_key(hour);
-        if let Some(frozen) = read_hour(self.ledger, &key).await? {
-            return Ok(frozen);
-        }
-        let tasks = list_hour(self.source, request, hour, Utc::now()).await?;
-        let bytes = tasks.to_jsonl().map_err(|error| LedgerError::Invalid {
-            key: key.clone(),
-            detail: error.to_string(),
-        })?;
-        let digest = seal::digest(&bytes);
         let written = self.ledger.put_if(&key, bytes, Precondition::Absent);
-        let frozen_before = written.await? == Written::PreconditionFailed;
-        // Another planner of the same run has written the list meanwhile. That list counts, since workers
-        // may know it already.
-        if frozen_before && let Some(frozen) = read_hour(self.ledger, &key).await? {
-            debug!(key, "another planner has frozen the hour");
-            return Ok(frozen);
+        if written.await? == Written::Yes {
+            let value = record;
+            return Ok(Recorded { value, digest });
         }
-        Ok(FrozenHour {
-            tasks,
-            digest,
-            frozen_before,
-        })
+        match first_request(self.ledger, ledger, request).await? {
+            Some(Sealed { value, digest, .. }) => Ok(Recorded { value, digest }),
+            // Removed in between.
+            None => Ok(Recorded {
+                value: record,
+                digest,
+            }),
+        }
     }
 
-    /// Queues the tasks of an hour that was not queued before, or whose queue did not outlive its process:
-    /// those without a receipt that says done. Returns how many.
-    async fn queue_hour(
+    pub(crate) async fn call_auditor(
         &self,
         ledger: &Ledger,
-        request: &ResolvedRequest,
-        tasks: HourTasks,
-        frozen_before: bool,
-    ) -> Result<u64, PlanError> {
-        let queued_key = ledger.queued_key(tasks.head.hour);
-        if frozen_before && self.queue.is_durable() {
-            let queued = self.ledger.get(&queued_key).await?.is_some();
-            if queued {
-                return Ok(0);
-            }
-        }
-        let mut messages = Vec::with_capacity(tasks.objects.len());
-        if frozen_before {
-            let mut listed = with_receipts(self.ledger, ledger, &tasks.objects);
-            while let Some(ListedTask { object, key, found }) = listed.try_next().await? {
-                let key = key?;
-                match found.known(&key).done() {
-                    Some(receipt) => self.observer.task_ended(receipt),
-                    None => messages.push(Task::new(ledger.execution_id(), request, key, object)),
-                }
-            }
-        } else {
-            for object in &tasks.objects {
-                let key = SourceKey::parse(&object.key)?;
-                messages.push(Task::new(ledger.execution_id(), request, key, object));
-            }
-        }
-        let queued = messages.len() as u64;
-        self.queue.send(messages).await?;
-        self.ledger.put(&queued_key, Vec::new()).await?;
-        Ok(queued)
-    }
-
-    /// Queues the failed tasks of a complete plan again, and those without a receipt if no auditor waits
-    /// for them any more. Returns how many.
-    async fn queue_again(
-        &self,
-        ledger: &Ledger,
-        request: &ResolvedRequest,
-        tasks: &HourTasks,
-        is_awaited: bool,
         now: DateTime<Utc>,
-    ) -> Result<u64, PlanError> {
-        let mut again = Vec::new();
-        let mut failed = Vec::new();
-        let mut listed = with_receipts(self.ledger, ledger, &tasks.objects);
-        while let Some(ListedTask { object, key, found }) = listed.try_next().await? {
-            let key = key?;
-            let receipt = found.known(&key);
-            let task = Task::new(ledger.execution_id(), request, key, object);
-            match (receipt.receipt, receipt.etag) {
-                (Some(receipt), _) if receipt.is_done() => self.observer.task_ended(&receipt),
-                (Some(receipt), Some(etag)) if receipt.has_failed(now) => {
-                    failed.push((ledger.receipt_key(&task.id()), receipt, etag));
-                    again.push(task);
-                }
-                _ if is_awaited => {}
-                _ => again.push(task),
-            }
+    ) -> Result<(), PlanError> {
+        match self.auditor {
+            Some(auditor) => Ok(auditor.call(self.ledger, ledger, now).await?),
+            None => Ok(()),
         }
-        if again.is_empty() {
-            return Ok(0);
-        }
-        let queued = again.len() as u64;
-        // The auditor first, so that it is waiting when the last task ends.
-        self.call_auditor(ledger, now).await?;
-        self.queue.send(again).await?;
-        // Only now: a planner that dies in between leaves them failed, to be queued again.
-        for (key, receipt, etag) in failed {
-            let receipt = Receipt {
-                state: State::Queued { queued_at: now },
-                ..receipt
-            };
-            let bytes = to_json(&key, &receipt)?;
-            // A receipt that a worker has written since then is newer and stays.
-            let written = self
-                .ledger
-                .put_if(&key, bytes, Precondition::Unchanged(etag));
-            if written.await? == Written::PreconditionFailed {
-                debug!(key, "a worker has written the receipt meanwhile");
-            }
-        }
-        Ok(queued)
     }
+}
 
-    async fn call_auditor(&self, ledger: &Ledger, now: DateTime<Utc>) -> Result<(), PlanError> {
-        let Some(auditor) = self.auditor else {
-            return Ok(());
-        };
-        auditor
-            .call(self.ledger, ledger, now)
-            .await
-            .map_err(|error| match error {
-                AuditCallError::Ledger(error) => PlanError::Ledger(error),
-                AuditCallError::Queue(error) => PlanError::Queue(error),
-            })
-    }
+/// A request as the ledger holds it, with the digest of the record.
+struct Recorded {
+    value: RequestRecord,
+    digest: String,
 }
 
 /// Whether the run could be planned with this request: it is new, or has the same. Writes nothing.
@@ -354,8 +317,8 @@ pub async fn check_request(
 }
 
 /// The request that the run began with, which must be the same.
-async fn first_request(
-    records: &dyn Records,
+async fn first_request<R: Records + ?Sized>(
+    records: &R,
     ledger: &Ledger,
     request: &ResolvedRequest,
 ) -> Result<Option<Sealed<RequestRecord>>, PlanError> {

@@ -111,11 +111,16 @@ impl ExecutionId {
     /// alone.
     fn derive(start: DateTime<Utc>, end: DateTime<Utc>, identity: &[u8]) -> Self {
         let digest = Sha256::digest(identity);
-        let mut id = format!("{}-{}-", basic_form(start), basic_form(end));
+        let mut id = Self::derived_prefix(start, end);
         for byte in digest.iter().take(DERIVED_DIGEST_BYTES) {
             id.push_str(&format!("{byte:02x}"));
         }
         Self(id)
+    }
+
+    /// What the derived ids of all runs over `[start, end)` begin with.
+    pub(crate) fn derived_prefix(start: DateTime<Utc>, end: DateTime<Utc>) -> String {
+        format!("{}-{}-", basic_form(start), basic_form(end))
     }
 
     /// The id as it stands in keys and messages.

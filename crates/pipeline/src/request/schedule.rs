@@ -69,6 +69,16 @@ impl Schedule {
         })
     }
 
+    /// The length of each window, in hours.
+    pub fn interval_hours(&self) -> u32 {
+        self.interval_hours
+    }
+
+    /// How long a window settles before it is recovered, in seconds.
+    pub fn settle_secs(&self) -> u32 {
+        self.settle_secs
+    }
+
     /// The window of a scheduled time: its first instant, and the first after it.
     pub fn window(&self, scheduled: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
         let interval = i64::from(self.interval_hours) * 3600;

@@ -143,6 +143,12 @@ pub trait OpenObject: Send + Sync {
 pub trait Records: Send + Sync {
     /// The record, or `None` if there is none.
     async fn get(&self, key: &str) -> Result<Option<Record>, StorageError>;
+    /// As [`get`](Self::get), for a record that usually is not there. S3 denies reading what is absent to
+    /// whom may list only a part of the bucket, and security tools count such denials: a bucket lists the
+    /// key first.
+    async fn find(&self, key: &str) -> Result<Option<Record>, StorageError> {
+        self.get(key).await
+    }
     /// Writes the record, whatever was there.
     async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError>;
     /// Writes the record if the precondition holds at that moment.
@@ -179,6 +185,10 @@ pub trait StagedObject: Write + Send {
 pub trait Source: ListObjects + OpenObject {}
 impl<T: ListObjects + OpenObject> Source for T {}
 
+/// Where a ledger is.
+pub trait LedgerStorage: ListObjects + Records {}
+impl<T: ListObjects + Records> LedgerStorage for T {}
+
 /// Where events and the ledger are written to.
-pub trait Destination: ListObjects + Records + CreateObject {}
-impl<T: ListObjects + Records + CreateObject> Destination for T {}
+pub trait Destination: LedgerStorage + CreateObject {}
+impl<T: LedgerStorage + CreateObject> Destination for T {}

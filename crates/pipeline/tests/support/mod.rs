@@ -21,8 +21,8 @@ use event_recovery_format::{
 };
 use event_recovery_pipeline::{
     Delivery, Ended, ExecutionId, Ledger, ListObjects, LocalFolder, PlanLimits, Receipt,
-    RecoveryRequest, Report, RequestLimits, ResolvedRequest, Run, SourceKey, State, Task, TaskId,
-    Tolerance, TransformLimits, Unobserved, Worker,
+    RecoveryRequest, Report, RequestLimits, ResolvedRequest, Run, RunTerms, SourceKey, State, Task,
+    TaskId, Tolerance, TransformLimits, Unobserved, Worker,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -185,6 +185,7 @@ impl Sandbox {
             request,
             execution_id: run.clone(),
             concurrency: 2,
+            terms: RunTerms::default(),
             plan_limits: PlanLimits::default(),
             transform_limits: TransformLimits::default(),
             observer: Arc::new(Unobserved),

@@ -1,14 +1,16 @@
-//! The planner as a function: takes a request or a schedule's event, and plans the run.
+//! The planner as a function: takes a request or a schedule's event and plans the run, or rechecks runs.
+
+mod checks;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use event_recovery_pipeline::{
-    AuditCaller, CallAuditor, CheckedRequest, ExecutionId, Ledger, ListObjects, PlanError, Planned,
-    Planner, PlannerAnswer, PlannerError, PlannerErrorKind, PlannerPayload, PlannerReply, Records,
-    RecoveryRequest, RequestError, Resolution, RunOrigin, RunPlaces, SendTasks, Unobserved,
-    check_request, preview,
+    AuditCaller, CallAuditor, CheckedRequest, ExecutionId, Ledger, LedgerStorage, ListObjects,
+    PlanError, Planned, Planner, PlannerAnswer, PlannerError, PlannerErrorKind, PlannerPayload,
+    PlannerReply, RecheckPayload, RecoveryRequest, RequestError, Resolution, RunOrigin, RunPlaces,
+    RunTerms, SendTasks, Unobserved, check_request, preview,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
@@ -32,7 +34,7 @@ pub struct PlannerReach {
     /// The backup.
     pub source: Arc<dyn ListObjects>,
     /// The ledger in the destination.
-    pub ledger: Arc<dyn Records>,
+    pub ledger: Arc<dyn LedgerStorage>,
     /// Where tasks go.
     pub queue: Arc<dyn SendTasks>,
     /// Whom to call to audit a run.
@@ -43,7 +45,16 @@ pub struct PlannerReach {
 struct Asked {
     resolution: Resolution,
     execution_id: ExecutionId,
-    is_scheduled: bool,
+    scheduled_for: Option<DateTime<Utc>>,
+}
+
+/// What is known of an invocation besides its payload.
+struct Invocation {
+    request_id: String,
+    now: DateTime<Utc>,
+    began: Instant,
+    /// When to stop cleanly.
+    until: Instant,
 }
 
 impl PlannerFunction {
@@ -84,17 +95,35 @@ impl PlannerFunction {
     /// resumes it.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<PlannerReply, Diagnostic> {
         let began = Instant::now();
-        let (mut payload, context) = event.into_parts();
+        let (payload, context) = event.into_parts();
         let until = began + time_left(&context).saturating_sub(RESERVE);
-        let now = Utc::now();
+        let invocation = Invocation {
+            request_id: context.request_id,
+            now: self.settings.clock.now(),
+            began,
+            until,
+        };
+        let reply = match RecheckPayload::read(&payload).map_err(refused) {
+            Ok(Some(asked)) => self.recheck(asked, &invocation).await,
+            Ok(None) => self.plan_or_check(payload, &invocation).await,
+            Err(error) => Err(error),
+        };
+        reply.map_err(|error| self.failed(error))
+    }
+
+    async fn plan_or_check(
+        &self,
+        mut payload: Value,
+        invocation: &Invocation,
+    ) -> Result<PlannerReply, PlannerError> {
         let is_check = PlannerPayload::take_check(&mut payload).map_err(refused)?;
-        let asked = self.read(&payload, &context.request_id, now)?;
+        let asked = self.read(&payload, &invocation.request_id, invocation.now)?;
         if is_check {
             let checked = self.check(asked).await?;
             return Ok(PlannerReply::Checked(Box::new(checked)));
         }
-        let planned = self.plan(&asked, now, until).await;
-        self.log(&asked, planned.as_ref(), began.elapsed());
+        let planned = self.plan(&asked, invocation).await;
+        self.log(&asked, planned.as_ref(), invocation.began.elapsed());
         let planned = planned.map_err(|error| not_planned(&asked.execution_id, &error))?;
         let answer = match asked.resolution.dry_run {
             true => PlannerAnswer::dry_run(planned.plan),
@@ -109,7 +138,7 @@ impl PlannerFunction {
         payload: &Value,
         request_id: &str,
         now: DateTime<Utc>,
-    ) -> Result<Asked, Diagnostic> {
+    ) -> Result<Asked, PlannerError> {
         let scheduled = scheduled_time(payload)?;
         let request = match scheduled {
             Some(time) => {
@@ -150,12 +179,12 @@ impl PlannerFunction {
         Ok(Asked {
             resolution,
             execution_id,
-            is_scheduled: scheduled.is_some(),
+            scheduled_for: scheduled,
         })
     }
 
     /// Checks whether the run could be planned with this request. Lists and writes nothing.
-    async fn check(&self, asked: Asked) -> Result<CheckedRequest, Diagnostic> {
+    async fn check(&self, asked: Asked) -> Result<CheckedRequest, PlannerError> {
         let execution_id = asked.execution_id;
         let ledger = Ledger::new(execution_id.clone());
         let request = asked.resolution.request;
@@ -169,15 +198,22 @@ impl PlannerFunction {
         })
     }
 
-    async fn plan(
-        &self,
-        asked: &Asked,
-        now: DateTime<Utc>,
-        until: Instant,
-    ) -> Result<Planned, PlanError> {
+    /// The error as the runtime answers it. One that says that the planner works as it should is counted, so
+    /// that no alarm is raised for it.
+    fn failed(&self, error: PlannerError) -> Diagnostic {
+        if error.error_type.is_expected() {
+            LogLine::new("the invocation ends with an expected error")
+                .field("kind", error.error_type.as_str())
+                .metric("PlannerErrorsExpected", Unit::Count, 1)
+                .write(&self.settings.stack);
+        }
+        diagnostic(error)
+    }
+
+    async fn plan(&self, asked: &Asked, invocation: &Invocation) -> Result<Planned, PlanError> {
         let reaches = &self.reaches;
         let (request, id) = (&asked.resolution.request, &asked.execution_id);
-        let limits = self.settings.plan_limits;
+        let (limits, now) = (self.settings.plan_limits, invocation.now);
         if asked.resolution.dry_run {
             let plan = preview(&*reaches.source, request, id, limits, &Unobserved, now).await?;
             return Ok(Planned {
@@ -185,20 +221,38 @@ impl PlannerFunction {
                 tasks_queued: 0,
             });
         }
-        let auditor = AuditCaller {
-            queue: Arc::clone(&reaches.auditor),
-            wait_hours: self.settings.audit_wait_hours,
-        };
-        let planner = Planner {
-            source: &*reaches.source,
-            ledger: &*reaches.ledger,
-            queue: &*reaches.queue,
-            auditor: Some(&auditor),
-            until: Some(until),
-            limits,
-            observer: &Unobserved,
-        };
+        let auditor = self.audit_caller();
+        let planner = self.planner(&auditor, invocation, asked.scheduled_for);
         planner.plan(request, id, now).await
+    }
+
+    fn audit_caller(&self) -> AuditCaller {
+        AuditCaller {
+            queue: Arc::clone(&self.reaches.auditor),
+            wait_hours: self.settings.audit_wait_hours,
+        }
+    }
+
+    fn planner<'a>(
+        &'a self,
+        auditor: &'a AuditCaller,
+        invocation: &Invocation,
+        scheduled_for: Option<DateTime<Utc>>,
+    ) -> Planner<'a> {
+        Planner {
+            source: &*self.reaches.source,
+            ledger: &*self.reaches.ledger,
+            queue: &*self.reaches.queue,
+            auditor: Some(auditor),
+            until: Some(invocation.until),
+            limits: self.settings.plan_limits,
+            terms: RunTerms {
+                late_allowance: self.settings.late_allowance,
+                scheduled_for,
+                source: self.settings.source.clone(),
+            },
+            observer: &Unobserved,
+        }
     }
 
     fn places(&self, execution_id: &ExecutionId) -> RunPlaces {
@@ -213,7 +267,7 @@ impl PlannerFunction {
             (true, false) => "planned",
         })
         .field("execution_id", asked.execution_id.as_str())
-        .field("scheduled", asked.is_scheduled)
+        .field("scheduled", asked.scheduled_for.is_some())
         .metric("PlanDurationMillis", Unit::Milliseconds, millis(took));
         if let Err(error) = planned {
             line = line.error(error, error.hint(), error.request_id());
@@ -226,7 +280,7 @@ impl PlannerFunction {
                 .field("tasks_queued", planned.tasks_queued)
                 .metric("RunsPlanned", Unit::Count, 1)
                 .metric("ObjectsPlanned", Unit::Count, plan.objects.planned);
-            if asked.is_scheduled {
+            if asked.scheduled_for.is_some() {
                 line = line.metric("ScheduledRunsPlanned", Unit::Count, 1);
             }
         }
@@ -235,7 +289,7 @@ impl PlannerFunction {
 }
 
 /// The scheduled time of an event of EventBridge Scheduler or of an EventBridge rule.
-fn scheduled_time(payload: &Value) -> Result<Option<DateTime<Utc>>, Diagnostic> {
+fn scheduled_time(payload: &Value) -> Result<Option<DateTime<Utc>>, PlannerError> {
     let is_rule = payload["detail-type"] == "Scheduled Event" && payload["source"] == "aws.events";
     let field = if is_rule { "time" } else { "scheduled_time" };
     let Some(time) = payload.get(field) else {
@@ -255,19 +309,19 @@ fn scheduled_time(payload: &Value) -> Result<Option<DateTime<Utc>>, Diagnostic> 
     }
 }
 
-fn not_planned(execution_id: &ExecutionId, error: &PlanError) -> Diagnostic {
+fn not_planned(execution_id: &ExecutionId, error: &PlanError) -> PlannerError {
     let message = format!("{error} (execution id `{execution_id}`)");
     let kind = PlannerErrorKind::from(error);
-    diagnostic(PlannerError::new(kind, &message, error.hint().as_deref()))
+    PlannerError::new(kind, &message, error.hint().as_deref())
 }
 
-fn refused(error: RequestError) -> Diagnostic {
+fn refused(error: RequestError) -> PlannerError {
     refusal(&error.to_string(), error.hint().as_deref())
 }
 
-fn refusal(problem: &str, hint: Option<&str>) -> Diagnostic {
+fn refusal(problem: &str, hint: Option<&str>) -> PlannerError {
     let kind = PlannerErrorKind::RefusedRequest;
-    diagnostic(PlannerError::new(kind, problem, hint))
+    PlannerError::new(kind, problem, hint)
 }
 
 /// The error as the runtime answers it, with the same JSON.
