@@ -3,7 +3,6 @@
 pub(crate) mod call;
 pub(crate) mod error;
 pub(crate) mod file_check;
-pub(crate) mod records;
 pub(crate) mod report_slot;
 pub(crate) mod tally;
 
@@ -11,7 +10,6 @@ use chrono::{DateTime, Utc};
 use tracing::instrument;
 
 use crate::audit::error::AuditError;
-use crate::audit::records::RecordsFound;
 use crate::audit::report_slot::{CONFLICTS_MAX, ReportSlot};
 use crate::audit::tally::Tally;
 use crate::ledger::late_plan::read_late_plans;
@@ -199,9 +197,7 @@ where
     let mut tally = Tally::new(&ledger, request, now);
     // Before the task lists and receipts: those of a complete plan can't grow any more.
     tally.read_plan(destination).await?;
-    let found = RecordsFound::list(destination, &ledger).await?;
     if !tally.has_plan()
-        && found.has(&ledger.refused_key())
         && let Some(refusal) = Refusal::read(destination, &ledger).await?
     {
         let execution_id = execution_id.clone();
@@ -210,7 +206,7 @@ where
             refusal,
         });
     }
-    tally.read_rechecks(destination, &found).await?;
+    tally.read_rechecks(destination).await?;
     for hour in tally.hours() {
         tally.add_hour(destination, hour).await?;
     }

@@ -22,7 +22,7 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
     /// Call before reading the run: the new report then replaces only a report written before that, so that
     /// the report of the newest audit stays.
     pub(crate) async fn look(destination: &'a D, ledger: &'a Ledger) -> Result<Self, AuditError> {
-        let known = destination.get(&ledger.report_key()).await?;
+        let known = destination.find(&ledger.report_key()).await?;
         Ok(Self {
             destination,
             ledger,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::Tally;
-use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::unexpected::Unexpected;
 use crate::ledger::report::{AuditDigests, Finality, Report, Times, Verdict};
 use crate::ledger::{LEDGER_VERSION, SOFTWARE};
@@ -87,9 +86,7 @@ impl Tally<'_> {
     fn finality(&self) -> Finality {
         let listed = self.hours.iter().filter_map(|hour| hour.listed_at).min();
         let listed_at = listed.unwrap_or(self.request.created_at);
-        let last_hour = self.request.request.window().hours().last();
-        let end = last_hour.map_or(self.request.request.end, HourPrefix::end);
-        let finality = Finality::new(listed_at, self.request.late_allowance.after(end));
+        let finality = Finality::new(listed_at, self.request.final_after());
         // An hour that is not listed is of no time.
         let is_whole = self.plan.is_some() && self.unlisted_hours == 0;
         Finality {
