@@ -232,7 +232,7 @@ fn status_tells_how_a_run_stands() {
     assert!(
         String::from_utf8(output.stderr)
             .unwrap()
-            .starts_with("complete: ")
+            .starts_with("complete, final: ")
     );
     let receipt = files(&destination.join("_recovery/run/receipts"))
         .into_keys()
@@ -307,7 +307,7 @@ fn quiet_says_nothing_and_people_are_told_on_stderr_alone() {
     assert!(output.stdout.is_empty());
     let said = String::from_utf8(output.stderr).unwrap();
     for word in [
-        "complete: ",
+        "complete, final: ",
         "objects ",
         "bytes ",
         "events ",

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use event_recovery_pipeline::{Ledger, PlanRecord, Report};
+use chrono::{DateTime, SecondsFormat, Utc};
+use event_recovery_pipeline::{Ledger, PlanRecord, Report, Verdict};
 
 use crate::bytes::{grouped, size};
 use crate::location::Location;
@@ -17,7 +18,7 @@ pub(crate) fn of_report(report: &Report, destination: &Location) -> String {
     let mut lines = vec![
         format!(
             "{}: {} events recovered from {} of {} objects in {:.1} s",
-            report.verdict.as_str(),
+            verdict(report),
             grouped(events.written),
             grouped(objects.done),
             grouped(objects.planned),
@@ -48,6 +49,14 @@ pub(crate) fn of_report(report: &Report, destination: &Location) -> String {
             grouped(events.duplicates),
         ),
     ];
+    if report.late.objects > 0 {
+        lines.push(format!(
+            "  late      {} objects that came after the first listing; {} done, with {} events",
+            grouped(report.late.objects),
+            grouped(report.late.done),
+            grouped(report.late.events),
+        ));
+    }
     lines.extend(
         report
             .reasons
@@ -91,6 +100,21 @@ pub(crate) fn of_report(report: &Report, destination: &Location) -> String {
     }
     lines.push(format!("  report    {}", place(&ledger.report_key())));
     lines.join("\n")
+}
+
+/// The verdict, and of which time it is. A run that is incomplete is not called final: it can be resumed.
+fn verdict(report: &Report) -> String {
+    let verdict = report.verdict.as_str();
+    let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    match report.finality {
+        Some(finality) if !finality.is_final => format!(
+            "{verdict} as of {}, provisional until {}",
+            time(finality.listed_at),
+            time(finality.final_after)
+        ),
+        Some(_) if report.verdict != Verdict::Incomplete => format!("{verdict}, final"),
+        _ => verdict.to_owned(),
+    }
 }
 
 /// The plan of a dry run.

@@ -45,7 +45,7 @@ async fn audited(sandbox: &Sandbox) -> Report {
 #[tokio::test]
 async fn a_complete_run_is_marked() {
     let (sandbox, _) = complete().await;
-    assert_eq!(sandbox.read(SUCCESS), Some(Vec::new()));
+    assert!(sandbox.read(SUCCESS).is_some());
     let written: Report =
         serde_json::from_slice(&sandbox.read("_recovery/run/report.json").unwrap()).unwrap();
     assert_eq!(

@@ -36,7 +36,8 @@ pub struct AuditCall {
     pub number: u64,
     /// When the auditor stops waiting.
     pub deadline: DateTime<Utc>,
-    /// Whether people need no notification: the call of a recheck that found nothing new.
+    /// Whether people are told only if the verdict is another one than before: the call of a recheck that
+    /// found nothing new.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
 }
@@ -81,10 +82,11 @@ impl AuditCaller {
         ledger: &Ledger,
         now: DateTime<Utc>,
     ) -> Result<(), AuditCallError> {
-        self.call_with(records, ledger, now, false).await
+        self.send(records, ledger, false, now).await
     }
 
-    /// As [`call`](Self::call), for an audit whose result people need not be notified of.
+    /// As [`call`](Self::call), for an audit that people need not hear of unless it comes to another
+    /// verdict. If a call that is not quiet has not been answered yet, the next one is not quiet either.
     ///
     /// # Errors
     ///
@@ -95,23 +97,23 @@ impl AuditCaller {
         ledger: &Ledger,
         now: DateTime<Utc>,
     ) -> Result<(), AuditCallError> {
-        self.call_with(records, ledger, now, true).await
+        self.send(records, ledger, true, now).await
     }
 
-    async fn call_with(
+    async fn send(
         &self,
         records: &(impl Records + ?Sized),
         ledger: &Ledger,
-        now: DateTime<Utc>,
         quiet: bool,
+        now: DateTime<Utc>,
     ) -> Result<(), AuditCallError> {
         let known = audit_record(records, ledger).await?;
-        if known
-            .as_ref()
-            .is_some_and(|(record, _)| record.is_open(now))
-        {
+        let earlier = known.as_ref().map(|(record, _)| record);
+        if earlier.is_some_and(|record| record.is_open(now) && (quiet || !record.quiet)) {
             return Ok(());
         }
+        let is_loud_unanswered = earlier.is_some_and(|record| !record.ended && !record.quiet);
+        let quiet = quiet && !is_loud_unanswered;
         let wait_hours = self.wait_hours.clamp(1, AUDIT_WAIT_HOURS_MAX);
         let record = AuditRecord {
             version: LEDGER_VERSION,
@@ -120,6 +122,7 @@ impl AuditCaller {
                 .map_or(1, |(record, _)| record.number.saturating_add(1)),
             deadline: now + TimeDelta::hours(i64::from(wait_hours)),
             wait_hours,
+            quiet,
             ended: false,
             claimed_until: None,
         };
@@ -263,6 +266,7 @@ fn record_of(
         version: LEDGER_VERSION,
         number: call.number,
         deadline: call.deadline,
+        quiet: call.quiet,
         wait_hours: known.map_or_else(
             || hours_until(now, call.deadline),
             |(record, _)| record.wait_hours,

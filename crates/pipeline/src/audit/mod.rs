@@ -12,10 +12,11 @@ use tracing::instrument;
 use crate::audit::error::AuditError;
 use crate::audit::report_slot::{CONFLICTS_MAX, ReportSlot};
 use crate::audit::tally::Tally;
+use crate::ledger::late_plan::read_late_plans;
 use crate::ledger::plan_record::PlanRecord;
 use crate::ledger::planning_record::Refusal;
 use crate::ledger::report::{AuditDigests, Report};
-use crate::ledger::{Ledger, RequestRecord, read_record, read_sealed};
+use crate::ledger::{Ledger, LedgerError, RequestRecord, read_record, read_sealed};
 use crate::request::execution_id::ExecutionId;
 use crate::storage::listing::count_objects;
 use crate::storage::{ListObjects, OpenObject, Records, Written};
@@ -57,8 +58,7 @@ where
     let ledger = Ledger::new(execution_id.clone());
     if now < deadline {
         // A listing shows that receipts are missing, at a fraction of the cost of reading them.
-        let plan = read_record::<PlanRecord>(destination, &ledger.plan_key()).await?;
-        let planned = plan.map(|(plan, _)| plan.objects.planned);
+        let planned = planned_tasks(destination, &ledger).await?;
         let receipts = count_objects(destination, &ledger.receipts_prefix()).await?;
         if planned.is_none_or(|planned| receipts < planned) {
             return Ok(Audited::Waiting { receipts, planned });
@@ -83,6 +83,25 @@ where
         }
     }
     Err(ReportSlot::<D>::conflict(&ledger).into())
+}
+
+/// The tasks of the run's plan and late plans; `None` while the plan is not complete.
+async fn planned_tasks<D>(destination: &D, ledger: &Ledger) -> Result<Option<u64>, LedgerError>
+where
+    D: ListObjects + Records + ?Sized,
+{
+    let plan = read_record::<PlanRecord>(destination, &ledger.plan_key()).await?;
+    let Some((plan, _)) = plan else {
+        return Ok(None);
+    };
+    let late_plans = match read_late_plans(destination, ledger).await {
+        Ok(late_plans) => late_plans,
+        // The audit says so.
+        Err(LedgerError::Invalid { .. }) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let late = late_plans.iter().map(|plan| plan.value.objects.planned);
+    Ok(Some(plan.objects.planned + late.sum::<u64>()))
 }
 
 /// Audits a run and writes what it found: the report, and the mark of a complete run.
@@ -187,6 +206,7 @@ where
             refusal,
         });
     }
+    tally.read_rechecks(destination).await?;
     for hour in tally.hours() {
         tally.add_hour(destination, hour).await?;
     }

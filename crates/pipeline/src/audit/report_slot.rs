@@ -22,7 +22,7 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
     /// Call before reading the run: the new report then replaces only a report written before that, so that
     /// the report of the newest audit stays.
     pub(crate) async fn look(destination: &'a D, ledger: &'a Ledger) -> Result<Self, AuditError> {
-        let known = destination.get(&ledger.report_key()).await?;
+        let known = destination.find(&ledger.report_key()).await?;
         Ok(Self {
             destination,
             ledger,
@@ -73,7 +73,8 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
         Ok(written)
     }
 
-    /// Makes the mark agree with the current report, even if another auditor wrote it. Reads the report
+    /// Makes the mark agree with the current report, even if another auditor wrote it: its finality is in the
+    /// mark. Reads the report
     /// again afterwards: the auditor of an even later report settles the mark after this one.
     async fn settle_mark(&self) -> Result<(), AuditError> {
         let (key, mark) = (self.ledger.report_key(), self.ledger.success_key());
@@ -86,7 +87,7 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
                 return Ok(());
             }
             match report.verdict {
-                Verdict::Complete => self.destination.put(&mark, Vec::new()).await?,
+                Verdict::Complete => self.destination.put(&mark, mark_of(&report)?).await?,
                 Verdict::NeedsLook | Verdict::Incomplete => self.destination.delete(&mark).await?,
             }
             settled = Some(etag);
@@ -101,4 +102,18 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
             detail: "it changes with every attempt to write it".to_owned(),
         }
     }
+}
+
+/// The mark of a complete run: its finality in one line, so that readers of the output need not read the
+/// report.
+fn mark_of(report: &Report) -> Result<Vec<u8>, LedgerError> {
+    let Some(finality) = &report.finality else {
+        return Ok(Vec::new());
+    };
+    let mut line = serde_json::to_vec(finality).map_err(|error| LedgerError::Invalid {
+        key: Ledger::new(report.execution_id.clone()).success_key(),
+        detail: error.to_string(),
+    })?;
+    line.push(b'\n');
+    Ok(line)
 }

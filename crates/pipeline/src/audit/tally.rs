@@ -1,6 +1,7 @@
 //! Adds up the ledger of a run, and finds contradictions in it.
 
 mod compare;
+mod rechecks;
 mod verdict;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -12,13 +13,18 @@ use crate::audit::error::AuditError;
 use crate::audit::file_check::{ExpectedFile, RejectedCounts};
 use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::source_key::{SourceKey, TaskId};
-use crate::ledger::hour::{FrozenHour, read_hour};
+use crate::ledger::hour::{FrozenHour, HourHead, read_hour};
+use crate::ledger::late_plan::LatePlanRecord;
 use crate::ledger::plan_record::PlanRecord;
 use crate::ledger::receipt::{
     Counts, Done, FoundReceipt, ListedTask, Output, Receipt, State, with_receipts,
 };
-use crate::ledger::report::{HourBalance, ObjectCounts, OutputCounts, Report, Unrecovered};
+use crate::ledger::recheck_record::{NamedKeys, RecheckRecord};
+use crate::ledger::report::{
+    HourBalance, LateCounts, ObjectCounts, OutputCounts, Report, Unrecovered,
+};
 use crate::ledger::seal::Seal;
+use crate::ledger::task_lists::{TaskList, TaskLists};
 use crate::ledger::{Ledger, LedgerError, RequestRecord, Sealed, read_sealed, seal};
 use crate::storage::{ListedObject, Records};
 
@@ -35,18 +41,29 @@ pub(crate) struct Tally<'a> {
     plan: Option<PlanRecord>,
     is_plan_damaged: bool,
     plan_digest: Option<String>,
+    /// In order, from number 1.
+    late_plans: Vec<LatePlanRecord>,
+    late_plan_digests: Vec<String>,
+    /// The newest recheck.
+    recheck: Option<RecheckRecord>,
+    task_lists: TaskLists,
+    /// Late task lists that are gone or damaged.
+    lost_late_lists: u64,
     objects: ObjectCounts,
     counts: Counts,
     foreign_names: u64,
     empty_objects: u64,
     unverifiable_records: u64,
     hours: Vec<HourBalance>,
-    /// See [`AuditDigests::receipts`].
-    receipts_digests: BTreeMap<HourPrefix, String>,
+    late: LateCounts,
+    /// For each task list whose objects are all done, the digest of its receipts.
+    receipts_digests: BTreeMap<TaskList, String>,
     /// Sums over the task lists, to be compared with the plan's.
     listed_bytes: u64,
     listed_foreign_names: u64,
-    /// Hours of the window that no planner has listed.
+    /// Hours of the window whose first task list was read.
+    listed_hours: u64,
+    /// Hours of the window that no planner has listed, or whose first task list is gone.
     unlisted_hours: u64,
     unrecovered: Vec<Unrecovered>,
     rejected_files: Vec<String>,
@@ -73,15 +90,22 @@ impl<'a> Tally<'a> {
             plan: None,
             is_plan_damaged: false,
             plan_digest: None,
+            late_plans: Vec::new(),
+            late_plan_digests: Vec::new(),
+            recheck: None,
+            task_lists: TaskLists::default(),
+            lost_late_lists: 0,
             objects: ObjectCounts::default(),
             counts: Counts::default(),
             foreign_names: 0,
             empty_objects: 0,
             unverifiable_records: 0,
             hours: Vec::new(),
+            late: LateCounts::default(),
             receipts_digests: BTreeMap::new(),
             listed_bytes: 0,
             listed_foreign_names: 0,
+            listed_hours: 0,
             unlisted_hours: 0,
             unrecovered: Vec::new(),
             rejected_files: Vec::new(),
@@ -146,36 +170,60 @@ impl<'a> Tally<'a> {
         self.plan.is_some() || self.is_plan_damaged
     }
 
+    /// Adds the hour's first task list and those that rechecks added.
     pub(crate) async fn add_hour<D: Records + ?Sized>(
         &mut self,
         destination: &D,
         hour: HourPrefix,
     ) -> Result<(), AuditError> {
-        let list_key = self.ledger.tasks_key(hour);
-        let frozen = match read_hour(destination, &list_key).await {
-            Ok(Some(frozen)) => frozen,
-            Ok(None) => {
-                self.unlisted_hours += 1;
-                return Ok(());
-            }
-            Err(error @ LedgerError::Invalid { .. }) => {
-                self.unlisted_hours += 1;
-                let hint = error.hint().unwrap_or_default();
-                self.disagree(format!("{error}; {hint}"));
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
-        };
-        self.check_list(hour, &frozen);
         let mut balance = HourBalance {
             hour,
-            listed_at: frozen.tasks.head.listed_at,
+            listed_at: None,
             objects: ObjectCounts::default(),
             counts: Counts::default(),
         };
+        let mut is_listed = false;
+        for list in self.lists_of(hour) {
+            let listed = self.add_list(destination, list, &mut balance).await?;
+            is_listed |= listed;
+        }
+        if is_listed {
+            self.add_balance(balance);
+        }
+        Ok(())
+    }
+
+    /// Whether the list could be read.
+    async fn add_list<D: Records + ?Sized>(
+        &mut self,
+        destination: &D,
+        list: TaskList,
+        balance: &mut HourBalance,
+    ) -> Result<bool, AuditError> {
+        let key = list.key(self.ledger);
+        let frozen = match read_hour(destination, &key).await {
+            Ok(Some(frozen)) => frozen,
+            Ok(None) => {
+                self.lose_list(list);
+                return Ok(false);
+            }
+            Err(error @ LedgerError::Invalid { .. }) => {
+                self.lose_list(list);
+                let hint = error.hint().unwrap_or_default();
+                self.disagree(format!("{error}; {hint}"));
+                return Ok(false);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.check_list(list, &frozen);
         let tasks = frozen.tasks;
-        balance.objects.listed = tasks.head.listed;
-        balance.objects.pruned = tasks.head.pruned;
+        balance.objects.listed += tasks.head.listed;
+        balance.objects.pruned += tasks.head.pruned;
+        if list.number == 0 {
+            self.listed_hours += 1;
+            balance.listed_at = Some(self.listed_at(&tasks.head));
+        }
+        let before = balance.clone();
         let mut listed = with_receipts(destination, self.ledger, &tasks.objects);
         let mut digests = String::new();
         while let Some(task) = listed.try_next().await? {
@@ -183,29 +231,69 @@ impl<'a> Tally<'a> {
             if let FoundReceipt::Receipt(receipt) = &task.found {
                 digests.push_str(&receipt.digest);
             }
-            self.add_task(task, &mut balance);
+            self.add_task(task, balance);
         }
-        if balance.objects.planned == balance.objects.done {
+        let planned = balance.objects.planned - before.objects.planned;
+        let done = balance.objects.done - before.objects.done;
+        if planned == done {
             let digest = seal::digest(digests.as_bytes());
-            self.receipts_digests.insert(hour, digest);
+            self.receipts_digests.insert(list, digest);
         }
-        self.add_balance(balance);
-        Ok(())
+        if list.number > 0 {
+            self.late.objects += planned;
+            self.late.done += done;
+            self.late.events += balance.counts.events.written - before.counts.events.written;
+            let free = NamedKeys::NAMED_MAX.saturating_sub(self.late.named.len());
+            let keys = tasks.objects.iter().map(|object| object.key.clone());
+            self.late.named.extend(keys.take(free));
+        }
+        Ok(true)
     }
 
-    /// Compares a task list with what the plan says of it.
-    fn check_list(&mut self, hour: HourPrefix, frozen: &FrozenHour) {
+    fn lose_list(&mut self, list: TaskList) {
+        if list.number == 0 {
+            self.unlisted_hours += 1;
+            return;
+        }
+        self.lost_late_lists += 1;
+        let key = list.key(self.ledger);
+        self.disagree(format!("the task list `{key}` is gone or damaged"));
+    }
+
+    /// When an hour was listed for the last time.
+    fn listed_at(&self, head: &HourHead) -> DateTime<Utc> {
+        let rechecked_at = self.recheck.as_ref().map(|recheck| recheck.listed_at);
+        // Lists of versions 1 and 2 do not say; it was after their runs began.
+        rechecked_at
+            .or(head.listed_at)
+            .unwrap_or(self.request.created_at)
+    }
+
+    /// Compares a task list with what the plan says of it, or the late plan.
+    fn check_list(&mut self, list: TaskList, frozen: &FrozenHour) {
         let head = &frozen.tasks.head;
+        let hour = list.hour;
         self.listed_bytes += head.bytes;
         self.listed_foreign_names += head.foreign_names;
         let sum: u64 = frozen.tasks.objects.iter().map(|object| object.size).sum();
         if sum != head.bytes || head.hour != hour {
             self.disagree(format!("the task list of hour `{hour}` does not add up"));
         }
-        let Some(plan) = &self.plan else { return };
-        match plan.task_lists.get(&hour) {
+        let (expected, is_old) = match list.number {
+            0 => {
+                let Some(plan) = &self.plan else { return };
+                let is_old = plan.version < seal::SEALED_SINCE_VERSION;
+                (plan.task_lists.get(&hour), is_old)
+            }
+            number => {
+                let index = usize::try_from(number - 1).unwrap_or(usize::MAX);
+                let plan = self.late_plans.get(index);
+                (plan.and_then(|plan| plan.task_lists.get(&hour)), false)
+            }
+        };
+        match expected {
             Some(digest) if *digest == frozen.digest => {}
-            None if plan.version < seal::SEALED_SINCE_VERSION => self.unverifiable_records += 1,
+            None if is_old => self.unverifiable_records += 1,
             _ => self.disagree(format!(
                 "the task list of hour `{hour}` was changed after it was planned"
             )),

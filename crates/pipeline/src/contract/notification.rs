@@ -6,7 +6,10 @@ use crate::audit::error::AuditError;
 use crate::ledger::Ledger;
 use crate::ledger::planning_record::Refusal;
 use crate::ledger::receipt::{ByteCounts, EventCounts};
-use crate::ledger::report::{ObjectCounts, Report, Unrecovered, Verdict};
+use crate::ledger::recheck_record::NamedKeys;
+use crate::ledger::report::{
+    Finality, LateCounts, ObjectCounts, Report, Unrecovered, Verdict,
+};
 use crate::request::execution_id::ExecutionId;
 
 /// How a run ended: one notification for each call of the auditor.
@@ -32,6 +35,9 @@ pub struct AuditedRun {
     pub reasons: Vec<String>,
     /// Whether the deadline passed before the run was finished.
     pub overdue: bool,
+    /// See [`Report::finality`].
+    #[serde(flatten)]
+    pub finality: Option<Finality>,
     /// See [`Report::objects`].
     pub objects: ObjectCounts,
     /// See [`Report::events`].
@@ -40,6 +46,15 @@ pub struct AuditedRun {
     pub bytes: ByteCounts,
     /// See [`Report::rejected_fragments`].
     pub rejected_fragments: u64,
+    /// See [`Report::late`]; names at most [`Notification::NAMED_MAX`].
+    #[serde(default)]
+    pub late: LateCounts,
+    /// See [`Report::changed`]; names at most [`Notification::NAMED_MAX`].
+    #[serde(default)]
+    pub changed: NamedKeys,
+    /// See [`Report::vanished`]; names at most [`Notification::NAMED_MAX`].
+    #[serde(default)]
+    pub vanished: NamedKeys,
     /// The first of [`Report::unrecovered`], at most [`Notification::UNRECOVERED_MAX`].
     pub unrecovered: Vec<Unrecovered>,
     /// URL of [`Ledger::output_prefix`].
@@ -78,20 +93,33 @@ pub struct RefusedRun {
 impl Notification {
     /// Most unrecovered objects that a notification names; the report names more.
     pub const UNRECOVERED_MAX: usize = 20;
+    /// Most late, changed and vanished objects that a notification names, of each; the report names more.
+    pub const NAMED_MAX: usize = 20;
 
     /// Of a report. `place` makes a URL of a key of the destination.
     pub fn audited(report: &Report, overdue: bool, place: impl Fn(&str) -> String) -> Self {
         let ledger = Ledger::new(report.execution_id.clone());
         let unrecovered = report.unrecovered.iter().take(Self::UNRECOVERED_MAX);
+        let first = |keys: &NamedKeys| NamedKeys {
+            objects: keys.objects,
+            named: first_of(&keys.named),
+        };
         Self::Audited(Box::new(AuditedRun {
             verdict: report.verdict,
             execution_id: report.execution_id.clone(),
             reasons: report.reasons.clone(),
             overdue,
+            finality: report.finality,
             objects: report.objects,
             events: report.events,
             bytes: report.bytes,
             rejected_fragments: report.rejected_fragments,
+            late: LateCounts {
+                named: first_of(&report.late.named),
+                ..report.late
+            },
+            changed: first(&report.changed),
+            vanished: first(&report.vanished),
             unrecovered: unrecovered.cloned().collect(),
             output: place(&ledger.output_prefix()),
             report: place(&ledger.report_key()),
@@ -147,6 +175,11 @@ impl Notification {
     }
 }
 
+fn first_of(names: &[String]) -> Vec<String> {
+    let first = names.iter().take(Notification::NAMED_MAX);
+    first.cloned().collect()
+}
+
 fn ledger_url(execution_id: &ExecutionId, place: impl Fn(&str) -> String) -> String {
     let ledger = Ledger::new(execution_id.clone());
     place(&format!("{}/", ledger.folder()))
@@ -174,6 +207,10 @@ mod tests {
         assert_eq!(read, *notification);
     }
 
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("c{number}")).collect()
+    }
+
     fn report(unrecovered: usize) -> Report {
         let objects = json!({
             "listed": 31, "pruned": 1, "planned": 30, "done": 5, "failed": 24, "missing": 1,
@@ -182,8 +219,13 @@ mod tests {
             .map(|number| json!({"key": format!("k{number}"), "reason": "gone", "hint": null}))
             .collect();
         serde_json::from_value(json!({
-            "version": 2, "software": "event-recovery 0.1.0", "execution_id": "mine",
+            "version": 3, "software": "event-recovery 0.1.0", "execution_id": "mine",
             "verdict": "incomplete", "reasons": ["objects missing: 1"],
+            "listed_at": "2024-04-02T03:00:00Z", "final": false,
+            "final_after": "2024-04-03T02:00:00Z",
+            "late": {"objects": 2, "done": 1, "events": 7, "named": ["l"]},
+            "changed": {"objects": 30, "named": names(30)},
+            "vanished": {"objects": 0, "named": []},
             "request": {
                 "org_id": "tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be",
                 "start": "2024-04-01T00:00:00Z", "end": "2024-04-02T00:00:00Z",
@@ -212,6 +254,11 @@ mod tests {
         let expected = json!({
             "verdict": "incomplete", "execution_id": "mine", "reasons": ["objects missing: 1"],
             "overdue": true,
+            "listed_at": "2024-04-02T03:00:00Z", "final": false,
+            "final_after": "2024-04-03T02:00:00Z",
+            "late": {"objects": 2, "done": 1, "events": 7, "named": ["l"]},
+            "changed": {"objects": 30, "named": names(20)},
+            "vanished": {"objects": 0, "named": []},
             "objects": {
                 "listed": 31, "pruned": 1, "planned": 30, "done": 5, "failed": 24, "missing": 1,
             },

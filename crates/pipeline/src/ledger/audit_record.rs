@@ -17,6 +17,9 @@ pub struct AuditRecord {
     pub deadline: DateTime<Utc>,
     /// How long the auditor may wait for the run, in hours.
     pub wait_hours: u32,
+    /// See [`AuditCall::quiet`](crate::AuditCall::quiet).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quiet: bool,
     /// Whether an auditor has answered it.
     pub ended: bool,
     /// Until when one auditor claims the call exclusively, to send the notification.

@@ -124,9 +124,15 @@ pub struct AuditDigests {
     pub report: String,
     /// Of `plan.json`, if there is a plan.
     pub plan: Option<String>,
-    /// For each hour whose objects are all done, of the digests of its receipts in the order of the
-    /// task list: a receipt that is done never changes.
+    /// For each hour whose first task list is all done, of the digests of its receipts in the order of the
+    /// list: a receipt that is done never changes.
     pub receipts: BTreeMap<HourPrefix, String>,
+    /// Of the late plans, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late_plans: Vec<String>,
+    /// As [`receipts`](Self::receipts), for each late task list, such as `2024-04-01T00.late-1`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub late_receipts: BTreeMap<String, String>,
 }
 
 impl Versioned for AuditDigests {

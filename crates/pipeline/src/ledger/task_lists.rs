@@ -26,6 +26,14 @@ impl TaskList {
         }
     }
 
+    /// Its name in records and messages: `2024-04-01T00`, or `2024-04-01T00.late-1`.
+    pub(crate) fn label(self) -> String {
+        match self.number {
+            0 => self.hour.label(),
+            number => format!("{}.late-{number}", self.hour.label()),
+        }
+    }
+
     /// The key of the mark that its tasks have been queued.
     pub(crate) fn queued_key(self, ledger: &Ledger) -> String {
         match self.number {

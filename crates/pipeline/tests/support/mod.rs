@@ -208,6 +208,12 @@ impl Sandbox {
         tree.retain(|path, _| {
             path.starts_with("execution_id=") || path.starts_with("_recovery/_rejected/")
         });
+        // The mark says when the run was listed.
+        for (path, content) in &mut tree {
+            if path.ends_with("/_SUCCESS") {
+                content.clear();
+            }
+        }
         tree
     }
 
@@ -215,7 +221,9 @@ impl Sandbox {
     pub(crate) fn lines(&self, run: &ExecutionId) -> Vec<String> {
         let prefix = Ledger::new(run.clone()).output_prefix();
         let tree = self.tree();
-        let files = tree.iter().filter(|(path, _)| path.starts_with(&prefix));
+        let files = tree
+            .iter()
+            .filter(|(path, _)| path.starts_with(&prefix) && !path.ends_with("/_SUCCESS"));
         let text = files.map(|(_, bytes)| std::str::from_utf8(bytes).unwrap());
         let mut lines: Vec<String> = text.flat_map(str::lines).map(str::to_owned).collect();
         lines.sort_unstable();

@@ -1,5 +1,7 @@
 //! Compares the tally with the earlier audit and with the files in the destination.
 
+use std::collections::BTreeMap;
+
 use event_recovery_format::OutputFormat;
 use futures::TryStreamExt;
 
@@ -7,6 +9,7 @@ use super::{DISAGREEMENTS_MAX, RUN_AGAIN, Tally};
 use crate::audit::error::AuditError;
 use crate::audit::file_check::check_content;
 use crate::ledger::report::AuditDigests;
+use crate::ledger::task_lists::TaskList;
 use crate::ledger::{LedgerError, read_sealed, read_version, report_digest, seal};
 use crate::storage::listing::list_pages;
 use crate::storage::{ListObjects, ListedObject, OpenObject, Records};
@@ -18,7 +21,7 @@ impl Tally<'_> {
         &mut self,
         destination: &D,
     ) -> Result<(), AuditError> {
-        if self.plan.is_none() || self.unlisted_hours > 0 {
+        if self.plan.is_none() || self.unlisted_hours > 0 || self.lost_late_lists > 0 {
             return Ok(());
         }
         let mut strays = Vec::new();
@@ -78,12 +81,25 @@ impl Tally<'_> {
                 self.disagree(format!("the record `{key}` was changed after the audit"));
             }
         }
-        for (hour, then) in audit.receipts {
-            if self.receipts_digests.get(&hour) != Some(&then) {
-                self.disagree(format!(
-                    "receipts of hour `{hour}` were changed after the audit"
-                ));
-            }
+        if !self.late_plan_digests.starts_with(&audit.late_plans) {
+            self.disagree("late plans were changed after the audit".to_owned());
+        }
+        let first = audit.receipts.into_iter();
+        let first = first.map(|(hour, digest)| (TaskList { hour, number: 0 }.label(), digest));
+        let known: BTreeMap<String, &String> = self
+            .receipts_digests
+            .iter()
+            .map(|(list, digest)| (list.label(), digest))
+            .collect();
+        let changed: Vec<String> = first
+            .chain(audit.late_receipts)
+            .filter(|(label, then)| known.get(label) != Some(&then))
+            .map(|(label, _)| label)
+            .collect();
+        for label in changed {
+            self.disagree(format!(
+                "receipts of hour `{label}` were changed after the audit"
+            ));
         }
         Ok(())
     }
@@ -144,11 +160,20 @@ impl Tally<'_> {
 
     pub(super) fn compare_plan(&mut self) {
         let Some(plan) = &self.plan else { return };
-        let (planned, found) = (plan.objects, &self.objects);
+        let mut planned = plan.objects;
+        let (mut bytes, mut foreign_names) = (plan.bytes, plan.foreign_names);
+        for late in &self.late_plans {
+            planned.listed += late.objects.listed;
+            planned.pruned += late.objects.pruned;
+            planned.planned += late.objects.planned;
+            bytes += late.bytes;
+            foreign_names += late.foreign_names;
+        }
+        let found = &self.objects;
         let is_equal = (planned.listed, planned.pruned, planned.planned)
             == (found.listed, found.pruned, found.planned)
-            && (plan.bytes, plan.foreign_names) == (self.listed_bytes, self.listed_foreign_names)
-            && plan.hours == self.hours.len() as u64 + self.unlisted_hours;
+            && (bytes, foreign_names) == (self.listed_bytes, self.listed_foreign_names)
+            && plan.hours == self.listed_hours + self.unlisted_hours;
         if !is_equal {
             self.disagree("the plan does not agree with its task lists".to_owned());
         }

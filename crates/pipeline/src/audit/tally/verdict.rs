@@ -1,8 +1,10 @@
 //! Derives the report and its verdict from the tally.
 
+use std::collections::BTreeMap;
+
 use super::Tally;
-use crate::ledger::recheck_record::NamedKeys;
-use crate::ledger::report::{AuditDigests, LateCounts, Report, Times, Verdict};
+use crate::backup::unexpected::Unexpected;
+use crate::ledger::report::{AuditDigests, Finality, Report, Times, Verdict};
 use crate::ledger::{LEDGER_VERSION, SOFTWARE};
 
 impl Tally<'_> {
@@ -18,12 +20,13 @@ impl Tally<'_> {
             (true, true) => Verdict::Complete,
         };
         let duration = self.now - self.request.created_at;
-        let plan = self.plan.as_ref();
-        let digests = AuditDigests {
-            version: LEDGER_VERSION,
-            report: String::new(),
-            plan: self.plan_digest.filter(|_| plan.is_some()),
-            receipts: self.receipts_digests,
+        let finality = self.finality();
+        let unexpected = self.unexpected().cloned().unwrap_or_default();
+        let planned_at = self.plan.as_ref().map(|plan| plan.planned_at);
+        let digests = self.digests();
+        let (changed, vanished) = match self.recheck {
+            Some(recheck) => (recheck.changed, recheck.vanished),
+            None => Default::default(),
         };
         let report = Report {
             version: LEDGER_VERSION,
@@ -31,7 +34,7 @@ impl Tally<'_> {
             execution_id: self.ledger.execution_id().clone(),
             verdict,
             reasons: [incomplete, needs_look].concat(),
-            finality: None,
+            finality: Some(finality),
             request: self.request.request,
             objects: self.objects,
             bytes: self.counts.bytes,
@@ -40,17 +43,17 @@ impl Tally<'_> {
             outside_tolerance_max_millis: self.counts.outside_tolerance_max_millis,
             foreign_names: self.foreign_names,
             empty_objects: self.empty_objects,
-            unexpected: plan.map(|plan| plan.unexpected.clone()).unwrap_or_default(),
-            late: LateCounts::default(),
-            changed: NamedKeys::default(),
-            vanished: NamedKeys::default(),
+            unexpected,
+            late: self.late,
+            changed,
+            vanished,
             unverifiable_records: self.unverifiable_records,
             output: self.output,
             unrecovered: self.unrecovered,
             rejected_files: self.rejected_files,
             times: Times {
                 created_at: self.request.created_at,
-                planned_at: plan.map(|plan| plan.planned_at),
+                planned_at,
                 finished_at: self.finished_at,
                 audited_at: self.now,
                 duration_millis: u64::try_from(duration.num_milliseconds()).unwrap_or(0),
@@ -58,6 +61,44 @@ impl Tally<'_> {
             hours: self.hours,
         };
         (report, digests)
+    }
+
+    /// The digests of what was read, but for that of the report.
+    fn digests(&self) -> AuditDigests {
+        let mut digests = AuditDigests {
+            version: LEDGER_VERSION,
+            report: String::new(),
+            plan: self.plan_digest.clone().filter(|_| self.plan.is_some()),
+            receipts: BTreeMap::new(),
+            late_plans: self.late_plan_digests.clone(),
+            late_receipts: BTreeMap::new(),
+        };
+        for (list, digest) in &self.receipts_digests {
+            match list.number {
+                0 => digests.receipts.insert(list.hour, digest.clone()),
+                _ => digests.late_receipts.insert(list.label(), digest.clone()),
+            };
+        }
+        digests
+    }
+
+    /// Of which time the verdict is.
+    fn finality(&self) -> Finality {
+        let listed = self.hours.iter().filter_map(|hour| hour.listed_at).min();
+        let listed_at = listed.unwrap_or(self.request.created_at);
+        let finality = Finality::new(listed_at, self.request.final_after());
+        // An hour that is not listed is of no time.
+        let is_whole = self.plan.is_some() && self.unlisted_hours == 0;
+        Finality {
+            is_final: finality.is_final && is_whole,
+            ..finality
+        }
+    }
+
+    /// What lies between the hours, by the newest listing.
+    fn unexpected(&self) -> Option<&Unexpected> {
+        let rechecked = self.recheck.as_ref().map(|recheck| &recheck.unexpected);
+        rechecked.or(self.plan.as_ref().map(|plan| &plan.unexpected))
     }
 
     fn reasons_for_incomplete(&self) -> Vec<String> {
@@ -120,7 +161,7 @@ impl Tally<'_> {
                 self.objects.done, self.empty_objects
             ));
         }
-        if let Some(unexpected) = self.plan.as_ref().map(|plan| &plan.unexpected)
+        if let Some(unexpected) = self.unexpected()
             && unexpected.objects > 0
         {
             reasons.push(format!(
@@ -129,15 +170,26 @@ impl Tally<'_> {
                 unexpected.named.first().map_or("", String::as_str)
             ));
         }
-        // As of the planning: objects that arrived later are not in the plan, however old they are by now.
+        // As of the listing: objects that arrived later are in no task list, however old they are by now.
         if self
             .request
             .request
             .window()
-            .is_open(self.request.created_at)
+            .is_open(self.finality().listed_at)
         {
             reasons
-                .push("window still open: objects could still come when it was planned".to_owned());
+                .push("window still open: objects could still come when it was listed".to_owned());
+        }
+        if let Some(recheck) = &self.recheck {
+            for (keys, what) in [(&recheck.changed, "changed"), (&recheck.vanished, "vanished")] {
+                if !keys.is_empty() {
+                    reasons.push(format!(
+                        "objects that {what} after they were listed, so that what was recovered of them can't be compared: {}, the first `{}`",
+                        keys.objects,
+                        keys.named.first().map_or("", String::as_str)
+                    ));
+                }
+            }
         }
         if self.foreign_names > 0 {
             reasons.push(format!(
