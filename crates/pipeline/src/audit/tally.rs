@@ -24,7 +24,7 @@ use crate::ledger::report::{
     HourBalance, LateCounts, ObjectCounts, OutputCounts, Report, Unrecovered,
 };
 use crate::ledger::seal::Seal;
-use crate::ledger::task_lists::{TaskList, TaskLists};
+use crate::ledger::task_lists::TaskList;
 use crate::ledger::{Ledger, LedgerError, RequestRecord, Sealed, read_sealed, seal};
 use crate::storage::{ListedObject, Records};
 
@@ -46,7 +46,6 @@ pub(crate) struct Tally<'a> {
     late_plan_digests: Vec<String>,
     /// The newest recheck.
     recheck: Option<RecheckRecord>,
-    task_lists: TaskLists,
     /// Late task lists that are gone or damaged.
     lost_late_lists: u64,
     objects: ObjectCounts,
@@ -93,7 +92,6 @@ impl<'a> Tally<'a> {
             late_plans: Vec::new(),
             late_plan_digests: Vec::new(),
             recheck: None,
-            task_lists: TaskLists::default(),
             lost_late_lists: 0,
             objects: ObjectCounts::default(),
             counts: Counts::default(),

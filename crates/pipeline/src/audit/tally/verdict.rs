@@ -181,7 +181,10 @@ impl Tally<'_> {
                 .push("window still open: objects could still come when it was listed".to_owned());
         }
         if let Some(recheck) = &self.recheck {
-            for (keys, what) in [(&recheck.changed, "changed"), (&recheck.vanished, "vanished")] {
+            for (keys, what) in [
+                (&recheck.changed, "changed"),
+                (&recheck.vanished, "vanished"),
+            ] {
                 if !keys.is_empty() {
                     reasons.push(format!(
                         "objects that {what} after they were listed, so that what was recovered of them can't be compared: {}, the first `{}`",
