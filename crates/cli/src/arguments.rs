@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use event_recovery_pipeline::{
-    Compression, Format, LAG_DEFAULT_SECS, LEAD_DEFAULT_SECS, RecoveryRequest, Tolerance,
-    WindowKind,
+    Compression, Format, LAG_DEFAULT_SECS, LATE_ALLOWANCE_HOURS_DEFAULT, LATE_ALLOWANCE_HOURS_MAX,
+    LEAD_DEFAULT_SECS, RecoveryRequest, Tolerance, WindowKind,
 };
 
 use crate::bytes::parse_bytes;
@@ -36,6 +36,7 @@ pub(crate) enum Command {
     Run(RunArguments),
     Start(StartArguments),
     Status(StatusArguments),
+    Recheck(RecheckArguments),
     Split(SplitArguments),
     /// Print shell completions
     #[command(
@@ -55,6 +56,7 @@ impl Command {
             Self::Run(_) => "run",
             Self::Start(_) => "start",
             Self::Status(_) => "status",
+            Self::Recheck(_) => "recheck",
             Self::Split(_) => "split",
             Self::Completions { .. } => "completions",
         }
@@ -67,7 +69,8 @@ impl Command {
             Self::Completions { .. } => Some("the completions"),
             Self::Sample(SampleArguments { json, .. }) => json.then_some("what was written"),
             Self::Status(StatusArguments { json, .. }) => json.then_some("the report"),
-            Self::Run(RunArguments { output, .. }) => output.json.then_some("the report"),
+            Self::Run(RunArguments { output, .. })
+            | Self::Recheck(RecheckArguments { output, .. }) => output.json.then_some("the report"),
             Self::Start(StartArguments {
                 output, request, ..
             }) => (output.json || request.dry_run).then_some("the report"),
@@ -143,15 +146,8 @@ pub(crate) struct RunArguments {
     /// Where events and ledger go: a folder, created if it does not exist, or s3://BUCKET/PREFIX
     #[arg(long, value_name = "DIR|s3://...")]
     pub(crate) destination: Location,
-    /// The role that reads the source bucket: the platform's
-    #[arg(long, value_name = "ARN")]
-    pub(crate) source_role_arn: Option<String>,
-    /// The external id that the role's trust policy requires
-    #[arg(long, value_name = "ID", requires = "source_role_arn")]
-    pub(crate) external_id: Option<String>,
-    /// The source bucket's region, if it differs from the destination's
-    #[arg(long, value_name = "REGION")]
-    pub(crate) source_region: Option<String>,
+    #[command(flatten)]
+    pub(crate) access: AccessArguments,
     #[command(flatten)]
     pub(crate) aws: AwsArguments,
     /// How many objects at the same time [default: as many as there are processors]
@@ -163,6 +159,10 @@ pub(crate) struct RunArguments {
     /// How long before its object's time an event may have arrived, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = LAG_DEFAULT_SECS)]
     pub(crate) lag_secs: u32,
+    /// How long after its end an hour may gain objects, in hours; until then the report is provisional
+    #[arg(long, value_name = "HOURS", default_value_t = LATE_ALLOWANCE_HOURS_DEFAULT,
+        value_parser = clap::value_parser!(u32).range(0..=i64::from(LATE_ALLOWANCE_HOURS_MAX)))]
+    pub(crate) late_allowance_hours: u32,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
 }
@@ -174,6 +174,57 @@ impl RunArguments {
             lag_secs: self.lag_secs,
         }
     }
+}
+
+/// List the hours of a run again, and recover what came since
+///
+/// Compares the hours with everything that the run has planned. Objects that came since are recovered under
+/// the same execution id; objects that have changed or are gone since are named; what is done stays as it
+/// is. Then audits the run again. Lists again also when the run is final. An interrupted recheck is
+/// resumed by the same command.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-recovery recheck --destination recovered --execution-id my-run --source backup
+  event-recovery recheck --stack event-recovery --execution-id my-run --json
+
+Exit codes: 0 complete; 1 could not run; 2 usage; 3 finished, but something needs a look;
+130 interrupted.")]
+pub(crate) struct RecheckArguments {
+    /// Have this stack recheck the run, with its own access and destination
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["destination", "source", "source_role_arn", "concurrency"])]
+    pub(crate) stack: Option<String>,
+    /// The destination of the run: a folder or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "DIR|s3://...", required_unless_present = "stack")]
+    pub(crate) destination: Option<Location>,
+    /// The run's id
+    #[arg(long, value_name = "ID")]
+    pub(crate) execution_id: String,
+    /// The folder that holds `main_stream`, or s3://BUCKET [default: the bucket that the run read]
+    #[arg(long, value_name = "DIR|s3://...")]
+    pub(crate) source: Option<Location>,
+    #[command(flatten)]
+    pub(crate) access: AccessArguments,
+    #[command(flatten)]
+    pub(crate) aws: AwsArguments,
+    /// How many objects at the same time [default: as many as there are processors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(CONCURRENCY_MAX)))]
+    pub(crate) concurrency: Option<u16>,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+/// How a source bucket is reached.
+#[derive(Debug, Args)]
+pub(crate) struct AccessArguments {
+    /// The role that reads the source bucket: the platform's
+    #[arg(long, value_name = "ARN")]
+    pub(crate) source_role_arn: Option<String>,
+    /// The external id that the role's trust policy requires
+    #[arg(long, value_name = "ID", requires = "source_role_arn")]
+    pub(crate) external_id: Option<String>,
+    /// The source bucket's region, if it differs from the destination's
+    #[arg(long, value_name = "REGION")]
+    pub(crate) source_region: Option<String>,
 }
 
 /// What is to be recovered.

@@ -159,7 +159,7 @@ could_not_run!(
 impl From<PlanError> for Failure {
     fn from(error: PlanError) -> Self {
         let hint = match &error {
-            PlanError::TooManyObjects { hour, .. } => {
+            PlanError::TooManyObjects { hour, .. } | PlanError::TooManyBytes { hour, .. } => {
                 let split = hour.start().to_rfc3339_opts(SecondsFormat::Secs, true);
                 Some(format!(
                     "split the range: once with `--end {split}`, once with `--start {split}`, both with instants \

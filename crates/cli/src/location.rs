@@ -46,6 +46,14 @@ impl Location {
         }
     }
 
+    /// Its URL, if it is a bucket.
+    pub(crate) fn bucket_url(&self) -> Option<String> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Bucket(url) => Some(url.to_string()),
+        }
+    }
+
     /// Whether it is inside the other one, or equal to it. Of folders only the file system can tell.
     pub(crate) fn is_within(&self, other: &Self) -> bool {
         match (self, other) {

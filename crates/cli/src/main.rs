@@ -9,6 +9,7 @@ mod location;
 mod log;
 mod output;
 mod progress;
+mod recheck;
 mod run;
 mod runtime;
 mod sample;
@@ -55,6 +56,7 @@ fn carry_out(command: &Command) -> Result<ExitCode, Failure> {
         Command::Run(arguments) => run::run(arguments),
         Command::Start(arguments) => start::start(arguments),
         Command::Status(arguments) => status::status(arguments),
+        Command::Recheck(arguments) => recheck::recheck(arguments),
         Command::Split(arguments) => split::split(arguments),
         Command::Completions { shell } => {
             let mut completions = Vec::new();

@@ -60,6 +60,11 @@ impl Progress {
         self.show();
     }
 
+    /// Whether nothing is to be shown.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.bar.is_hidden() && self.next_line.is_none()
+    }
+
     /// Takes the bar off the screen.
     pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();

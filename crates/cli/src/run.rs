@@ -6,8 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::Utc;
 use event_recovery_pipeline::{
-    Compression, Ended, ExecutionId, Format, Ledger, PlanLimits, RequestLimits, ResolvedRequest,
-    Run, RunOrigin, RunTerms, Tolerance, TransformLimits, inspect, preview,
+    Compression, Ended, ExecutionId, Format, LATE_ALLOWANCE_HOURS_DEFAULT, LateAllowance, Ledger,
+    PlanLimits, RequestLimits, ResolvedRequest, Run, RunOrigin, RunTerms, Tolerance,
+    TransformLimits, inspect, preview,
 };
 use tokio::sync::watch;
 
@@ -17,7 +18,7 @@ use crate::output::{exit_code, print_json};
 use crate::progress::Progress;
 use crate::runtime;
 use crate::signals::stop_on_signal;
-use crate::storage::{Places, SourceAccess};
+use crate::storage::Places;
 use crate::summary;
 use crate::terminal::say;
 
@@ -33,17 +34,12 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
         Some(execution_id) => execution_id,
         None => new_execution_id(&resolution.request)?,
     };
-    let access = SourceAccess {
-        role_arn: arguments.source_role_arn.as_deref(),
-        external_id: arguments.external_id.as_deref(),
-        region: arguments.source_region.as_deref(),
-    };
     runtime::block_on(async {
         let places = Places::check(
             &arguments.source,
             &arguments.destination,
             &arguments.aws,
-            &access,
+            &arguments.access,
         );
         let job = Job {
             arguments,
@@ -57,6 +53,16 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
             false => job.carry_out().await,
         }
     })
+}
+
+/// How many objects are processed at the same time: as many as were asked for, else as there are processors.
+pub(crate) fn concurrency(asked: Option<u16>) -> usize {
+    match asked {
+        Some(asked) => usize::from(asked),
+        None => std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(usize::from(CONCURRENCY_MAX)),
+    }
 }
 
 /// Without an id of the caller's, every call is a run of its own.
@@ -101,19 +107,19 @@ impl Job<'_> {
 
     async fn carry_out(&self) -> Result<ExitCode, Failure> {
         let held = self.places.hold_destination(&self.execution_id)?;
-        let concurrency = match self.arguments.concurrency {
-            Some(concurrency) => usize::from(concurrency),
-            None => std::thread::available_parallelism()
-                .map_or(1, usize::from)
-                .min(usize::from(CONCURRENCY_MAX)),
-        };
+        let late_allowance = LateAllowance::from_hours(self.arguments.late_allowance_hours)
+            .map_err(|error| Failure::usage(error.to_string()))?;
         let run = Run {
             source: self.places.source(),
             destination: Arc::clone(&held.storage),
             request: self.request.clone(),
             execution_id: self.execution_id.clone(),
-            concurrency,
-            terms: RunTerms::default(),
+            concurrency: concurrency(self.arguments.concurrency),
+            terms: RunTerms {
+                late_allowance,
+                scheduled_for: None,
+                source: self.arguments.source.bucket_url(),
+            },
             plan_limits: PlanLimits::default(),
             transform_limits: TransformLimits::default(),
             observer: self.progress.clone(),
@@ -166,9 +172,9 @@ impl Job<'_> {
         option("source", &arguments.source.to_string());
         option("destination", &arguments.destination.to_string());
         let access = [
-            ("source-role-arn", &arguments.source_role_arn),
-            ("external-id", &arguments.external_id),
-            ("source-region", &arguments.source_region),
+            ("source-role-arn", &arguments.access.source_role_arn),
+            ("external-id", &arguments.access.external_id),
+            ("source-region", &arguments.access.source_region),
             ("region", &arguments.aws.region),
             ("endpoint-url", &arguments.aws.endpoint_url),
         ];
@@ -192,6 +198,12 @@ impl Job<'_> {
         if arguments.tolerance() != Tolerance::default() {
             option("lead-secs", &arguments.lead_secs.to_string());
             option("lag-secs", &arguments.lag_secs.to_string());
+        }
+        if arguments.late_allowance_hours != LATE_ALLOWANCE_HOURS_DEFAULT {
+            option(
+                "late-allowance-hours",
+                &arguments.late_allowance_hours.to_string(),
+            );
         }
         option("execution-id", self.execution_id.as_str());
         words.join(" ")

@@ -26,7 +26,7 @@ use crate::summary;
 use crate::terminal::say;
 
 /// The output of the stack that names the planner.
-const PLANNER_OUTPUT: &str = "PlannerFunctionName";
+pub(crate) const PLANNER_OUTPUT: &str = "PlannerFunctionName";
 /// The shortest time between two polls of a run.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The most that polling may take of the time: one in this many parts.

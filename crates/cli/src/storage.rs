@@ -11,17 +11,10 @@ use event_recovery_pipeline::{
     Destination, ExecutionId, FolderLock, FolderLockError, Ledger, LocalFolder, Source,
 };
 
-use crate::arguments::AwsArguments;
+use crate::arguments::{AccessArguments, AwsArguments};
 use crate::failure::Failure;
 use crate::folders::{check_destination, check_source};
 use crate::location::Location;
-
-/// The role that reads a backup in a bucket.
-pub(crate) struct SourceAccess<'a> {
-    pub(crate) role_arn: Option<&'a str>,
-    pub(crate) external_id: Option<&'a str>,
-    pub(crate) region: Option<&'a str>,
-}
 
 /// Source and destination of a run, checked before anything is written.
 pub(crate) struct Places {
@@ -48,7 +41,7 @@ impl Places {
         source: &Location,
         destination: &Location,
         aws: &AwsArguments,
-        access: &SourceAccess<'_>,
+        access: &AccessArguments,
     ) -> Result<Self, Failure> {
         if destination.is_within(source) {
             return Err(Failure::usage(format!(
@@ -126,14 +119,14 @@ pub(crate) struct Held {
 async fn source_session(
     url: &BucketUrl,
     aws: &AwsArguments,
-    access: &SourceAccess<'_>,
+    access: &AccessArguments,
 ) -> SdkConfig {
     let roles: Vec<AssumedRole> = access
-        .role_arn
+        .source_role_arn
         .iter()
         .map(|role_arn| AssumedRole {
-            role_arn: (*role_arn).to_owned(),
-            external_id: access.external_id.map(str::to_owned),
+            role_arn: role_arn.clone(),
+            external_id: access.external_id.clone(),
             session_policy: Some(source_session_policy(
                 role_arn,
                 url.bucket(),
@@ -142,7 +135,12 @@ async fn source_session(
             )),
         })
         .collect();
-    assume(&aws_session(aws).await, &roles, access.region).await
+    assume(
+        &aws_session(aws).await,
+        &roles,
+        access.source_region.as_deref(),
+    )
+    .await
 }
 
 /// A recovery that is only read.

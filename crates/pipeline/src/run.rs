@@ -56,6 +56,13 @@ pub struct Run {
     pub observer: Arc<dyn Observer>,
 }
 
+/// What the planner is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Errand {
+    Plan,
+    Recheck,
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub enum Ended {
@@ -86,6 +93,20 @@ impl Run {
     ///
     /// See [`RunError`].
     pub async fn carry_out(self, stop: watch::Receiver<bool>) -> Result<Ended, RunError> {
+        self.process(Errand::Plan, stop).await
+    }
+
+    /// Lists the hours of a run again, recovers what came since, and audits the run. Stops as
+    /// [`carry_out`](Self::carry_out) does; the same call resumes.
+    ///
+    /// # Errors
+    ///
+    /// See [`RunError`].
+    pub async fn recheck(self, stop: watch::Receiver<bool>) -> Result<Ended, RunError> {
+        self.process(Errand::Recheck, stop).await
+    }
+
+    async fn process(self, errand: Errand, stop: watch::Receiver<bool>) -> Result<Ended, RunError> {
         let queue = Arc::new(InProcessQueue::new(QUEUED_TASKS_MAX));
         let worker = Arc::new(Worker {
             source: Arc::clone(&self.source),
@@ -104,7 +125,7 @@ impl Run {
             ));
         }
         let planning = async {
-            let planned = self.plan(&queue, stop.clone()).await;
+            let planned = self.plan(errand, &queue, stop.clone()).await;
             match &planned {
                 Ok(()) => queue.close(),
                 Err(_) => queue.abandon(),
@@ -139,6 +160,7 @@ impl Run {
 
     async fn plan(
         &self,
+        errand: Errand,
         queue: &InProcessQueue,
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), PlanError> {
@@ -152,8 +174,15 @@ impl Run {
             terms: self.terms.clone(),
             observer: &*self.observer,
         };
+        let (id, now) = (&self.execution_id, Utc::now());
+        let planning = async {
+            match errand {
+                Errand::Plan => planner.plan(&self.request, id, now).await.map(drop),
+                Errand::Recheck => planner.recheck(id, now).await.map(drop),
+            }
+        };
         tokio::select! {
-            planned = planner.plan(&self.request, &self.execution_id, Utc::now()) => planned.map(drop),
+            planned = planning => planned,
             // A closed channel is not a request to stop.
             Ok(_) = stop.wait_for(|stop| *stop) => {
                 queue.abandon();
