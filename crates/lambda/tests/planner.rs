@@ -183,11 +183,7 @@ async fn a_check_refuses_what_a_plan_would_in_the_same_words() {
             "RefusedRequest",
             "`execution_id`",
         ),
-        (
-            json!({"format": "ndjson"}),
-            "NotPlanned",
-            "`format` differs",
-        ),
+        (json!({"format": "ndjson"}), "Refused", "`format` differs"),
     ];
     for (changes, kind, says) in rows {
         let checked = case.check(request(changes.clone())).await.unwrap_err();
@@ -255,6 +251,45 @@ async fn why_there_is_no_plan_is_in_the_ledger_for_those_who_do_not_wait() {
 }
 
 #[tokio::test]
+async fn a_recheck_is_answered_with_what_it_found_and_where_the_run_lies() {
+    let case = Case::new();
+    let unknown = case.invoke(json!({"recheck": "mine"}), "10").await;
+    assert_eq!(unknown.unwrap_err().error_type, "Refused");
+    case.plan(request(json!({}))).await.unwrap();
+    let time = "2024-04-01T00:20:00Z";
+    case.sandbox
+        .back_up(&object_key(time, 2), event("late", time));
+    let before = case.sandbox.tree();
+    let checked = case
+        .invoke(json!({"recheck": "mine", "check": true}), "10")
+        .await;
+    let expected = json!({"execution_id": "mine", "destination": "s3://bucket/some/prefix"});
+    assert_eq!(checked.unwrap(), expected);
+    assert_eq!(case.sandbox.tree(), before);
+    case.queue.take();
+    let answer = case.invoke(json!({"recheck": "mine"}), "10").await.unwrap();
+    assert_eq!(
+        (&answer["late_objects"], &answer["tasks_queued"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(answer["ledger"], "s3://bucket/some/prefix/_recovery/mine/");
+    assert_eq!(case.queue.take().len(), 1);
+    let due = case
+        .invoke(json!({"recheck_due": true}), "10")
+        .await
+        .unwrap();
+    assert_eq!(
+        (&due["provisional"], &due["missed_windows"]),
+        (&json!(1), &json!([]))
+    );
+    let refused = case
+        .invoke(json!({"recheck": "a/b"}), "10")
+        .await
+        .unwrap_err();
+    assert_eq!(refused.error_type, "RefusedRequest");
+}
+
+#[tokio::test]
 async fn an_invocation_without_time_says_how_far_it_got_and_the_next_one_resumes() {
     let case = Case::new();
     let error = case.invoke_for(request(json!({})), "10", 0).await;
@@ -264,11 +299,10 @@ async fn an_invocation_without_time_says_how_far_it_got_and_the_next_one_resumes
     let planning = case.record("planning.json").unwrap();
     assert_eq!(planning["state"], "out_of_time");
     assert_eq!(planning["hours"], 2);
-    let hours_done = planning["hours_done"].as_u64().unwrap();
-    let queued = case.queue.take().len() as u64;
-    assert_eq!(queued, hours_done, "an object in each hour");
+    assert_eq!(planning["hours_done"], 1);
+    assert_eq!(case.queue.take(), [], "no task before all hours are listed");
     let answer = case.plan(request(json!({}))).await.unwrap();
-    assert_eq!(answer.tasks_queued + queued, 2);
+    assert_eq!(answer.tasks_queued, 2);
     assert_eq!(case.record("planning.json").unwrap()["state"], "planned");
 }
 

@@ -126,7 +126,8 @@ async fn a_resumed_run_queues_what_is_not_done() {
     for queue in [KeepingQueue::default(), KeepingQueue::durable()] {
         let (sandbox, keys) = two_objects();
         plan(&sandbox, &queue, &two_hours()).await.unwrap();
-        let tasks = queue.take();
+        let mut tasks = queue.take();
+        tasks.sort_by(|one, other| one.key.as_str().cmp(other.key.as_str()));
         let worker = sandbox.worker();
         worker.work(&tasks[0], first_delivery()).await.unwrap();
         plan(&sandbox, &queue, &two_hours()).await.unwrap();
@@ -233,6 +234,66 @@ async fn more_objects_than_the_limit_are_refused_with_where_to_split() {
     assert_eq!(sandbox.read("_recovery/run/plan.json"), None);
     let raised = planner(2).plan(&two_hours(), &run, now).await.unwrap();
     assert_eq!(raised.plan.objects.planned, 2);
+}
+
+#[tokio::test]
+async fn a_run_over_a_limit_queues_nothing_and_resumes_from_its_lists_once_the_limit_is_raised() {
+    let (sandbox, keys) = two_objects();
+    let source = FaultyStorage::new(sandbox.source());
+    let destination = sandbox.destination();
+    let queue = KeepingQueue::durable();
+    let plan_within = async |limits| {
+        let planner = Planner {
+            source: &source,
+            ledger: &*destination,
+            queue: &queue,
+            auditor: None,
+            until: None,
+            limits,
+            terms: RunTerms::default(),
+            observer: &Unobserved,
+        };
+        planner.plan(&two_hours(), &id("run"), at(NOW)).await
+    };
+    let rows = [
+        PlanLimits {
+            objects_max: 1,
+            ..PlanLimits::default()
+        },
+        PlanLimits {
+            bytes_max: 300,
+            ..PlanLimits::default()
+        },
+    ];
+    for limits in rows {
+        let error = plan_within(limits).await.unwrap_err();
+        assert!(!error.is_transient());
+        assert!(
+            error
+                .hint()
+                .unwrap()
+                .contains("nothing was queued; raise the limit")
+        );
+        assert_eq!(queue.take(), []);
+        let refusal = sandbox.read("_recovery/run/refused.json").unwrap();
+        assert!(String::from_utf8_lossy(&refusal).contains("\"refused\""));
+        let tree = sandbox.tree();
+        assert!(
+            !tree.keys().any(|key| key.ends_with(".queued")),
+            "{:?}",
+            tree.keys()
+        );
+    }
+    // What was listed is frozen: an object that came since does not count.
+    sandbox.back_up(&object_key("2024-04-01T00:20:00Z", 2), MARKER);
+    let listings = source.calls(Operation::List, "/2024/04/01/00/");
+    let planned = plan_within(PlanLimits::default()).await.unwrap();
+    assert_eq!(source.calls(Operation::List, "/2024/04/01/00/"), listings);
+    assert_eq!(planned.plan.objects.planned, 2);
+    let mut queued = queue.take_keys();
+    queued.sort_unstable();
+    assert_eq!(queued, keys);
+    assert_eq!(sandbox.read("_recovery/run/refused.json"), None);
 }
 
 #[tokio::test]
@@ -465,9 +526,12 @@ async fn a_durable_queue_gets_each_task_once_when_planning_is_resumed() {
     let queue = KeepingQueue::durable().failing_after(1);
     let error = plan(&sandbox, &queue, &two_hours()).await.unwrap_err();
     assert!(matches!(error, PlanError::Queue(_)), "{error:?}");
-    assert_eq!(queue.take_keys(), [keys[0].clone()]);
+    let mut queued = queue.take_keys();
+    assert_eq!(queued.len(), 1);
     plan(&sandbox, &queue, &two_hours()).await.unwrap();
-    assert_eq!(queue.take_keys(), [keys[1].clone()]);
+    queued.extend(queue.take_keys());
+    queued.sort_unstable();
+    assert_eq!(queued, keys);
 }
 
 /// Keeps the calls of the auditor.
@@ -552,6 +616,13 @@ impl Deployed {
         audited
     }
 
+    /// The keys of the queued tasks, in the order of time.
+    fn keys_queued(&self) -> Vec<String> {
+        let mut keys = self.queue.take_keys();
+        keys.sort_unstable();
+        keys
+    }
+
     fn calls(&self) -> Vec<u64> {
         let calls = self.calls.0.lock().unwrap();
         calls.iter().map(|call| call.number).collect()
@@ -629,10 +700,38 @@ async fn a_planner_past_its_deadline_stops_cleanly_and_is_resumed() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the time was up after 1 of 2 hours of the run `run`"
+        "the time was up listing after 1 of 2 hours of the run `run`"
     );
     assert!(error.hint().unwrap().contains("`run`"));
-    assert_eq!(deployed.plan(None).await.unwrap(), 1);
-    assert_eq!(deployed.queue.take_keys(), deployed.keys);
+    assert_eq!(deployed.queue.take_keys(), [""; 0]);
+    assert_eq!(deployed.plan(None).await.unwrap(), 2);
+    assert_eq!(deployed.keys_queued(), deployed.keys);
     assert_eq!(deployed.calls(), [1]);
+}
+
+#[tokio::test]
+async fn failed_tasks_of_a_run_of_any_size_are_queued_again_by_calls_that_are_each_too_short() {
+    let deployed = Deployed::new();
+    deployed.plan(None).await.unwrap();
+    deployed.queue.take();
+    // Both tasks are lost, and no auditor waits for them any more.
+    let call = deployed.calls.0.lock().unwrap().last().unwrap().clone();
+    let destination = deployed.sandbox.destination();
+    end_call(&*destination, &call, at(NOW)).await.unwrap();
+    let mut queued = Vec::new();
+    let mut calls = 0;
+    let total = loop {
+        calls += 1;
+        let ended = deployed.plan(Some(std::time::Instant::now())).await;
+        queued.extend(deployed.queue.take_keys());
+        match ended {
+            Ok(total) => break total,
+            Err(PlanError::OutOfTime { hours_done, .. }) => assert_eq!(hours_done, calls),
+            Err(error) => panic!("{error:?}"),
+        }
+    };
+    // One hour in each call, and none of them twice.
+    assert_eq!((calls, total), (2, 2));
+    assert_eq!(queued, deployed.keys);
+    assert_eq!(deployed.calls(), [1, 2], "the auditor is called once more");
 }

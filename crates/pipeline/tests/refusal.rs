@@ -123,7 +123,7 @@ async fn a_call_writes_down_how_it_stands() {
     // A deadline is not a refusal: the next call resumes the plan.
     assert_eq!(sandbox.read(REFUSED), None);
     Call::new(&source, &*ledger, &queue).plan().await.unwrap();
-    assert_eq!(state(&sandbox), PlanningState::Planned { tasks_queued: 1 });
+    assert_eq!(state(&sandbox), PlanningState::Planned { tasks_queued: 2 });
     sandbox.assert_no_content_in_the_ledger();
 }
 

@@ -80,10 +80,14 @@ fn left(sandbox: &Sandbox) -> (Tree, Vec<(String, Value)>) {
             "finished_at",
             "attempts",
             "times",
+            "listed_at",
             "etag",
             "digest",
         ] {
             record.as_object_mut().unwrap().remove(time);
+        }
+        for hour in record["hours"].as_array_mut().into_iter().flatten() {
+            hour.as_object_mut().unwrap().remove("listed_at");
         }
         Some((path, record))
     });

@@ -1,5 +1,7 @@
 //! Queues the tasks of frozen task lists.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::backup::source_key::SourceKey;
@@ -56,8 +58,13 @@ impl Planner<'_> {
     ) -> Result<u64, PlanError> {
         let is_durable = self.queue.is_durable();
         let at_once = if is_durable { LISTS_QUEUED_AT_ONCE } else { 1 };
+        // A list that is in flight when another one fails is marked as queued nevertheless; none is begun.
+        let failed = &AtomicBool::new(false);
         let mut queued = stream::iter(lists)
             .map(|list| async move {
+                if failed.load(Ordering::Relaxed) {
+                    return Ok(0);
+                }
                 if is_durable && found.is_queued(*list) {
                     return Ok(0);
                 }
@@ -68,15 +75,25 @@ impl Planner<'_> {
                 self.queue_list(call, *list, tasks, found.has(*list)).await
             })
             .buffered(at_once);
-        let (mut tasks_queued, mut lists_done) = (0, 0);
-        while let Some(tasks) = queued.try_next().await? {
-            tasks_queued += tasks;
-            lists_done += 1;
-            if self.is_out_of_time() && lists_done < lists.len() {
-                return Err(self.out_of_time(call, PlanStep::Queueing, lists_done, lists.len()));
+        let (mut tasks_queued, mut lists_done, mut first_error) = (0, 0, None);
+        while let Some(tasks) = queued.next().await {
+            match tasks {
+                Ok(tasks) => tasks_queued += tasks,
+                Err(error) => {
+                    first_error.get_or_insert(error);
+                }
             }
+            lists_done += 1;
+            if first_error.is_none() && self.is_out_of_time() && lists_done < lists.len() {
+                let step = PlanStep::Queueing;
+                first_error = Some(self.out_of_time(call, step, lists_done, lists.len()));
+            }
+            failed.store(first_error.is_some(), Ordering::Relaxed);
         }
-        Ok(tasks_queued)
+        match first_error {
+            Some(error) => Err(error),
+            None => Ok(tasks_queued),
+        }
     }
 
     /// Reads a frozen list. The first list of an hour is written anew if it is gone.
