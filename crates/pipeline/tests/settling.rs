@@ -214,7 +214,10 @@ async fn objects_that_changed_or_vanished_need_a_look() {
     assert_eq!(report.reasons.len(), 1, "{:?}", report.reasons);
     assert!(report.reasons[0].contains("changed after they were listed"));
     assert!(report.reasons[0].ends_with(&format!(": 1, the first `{key}`")));
-    assert_eq!((report.changed.objects, &report.changed.named[0]), (1, &key));
+    assert_eq!(
+        (report.changed.objects, &report.changed.named[0]),
+        (1, &key)
+    );
     assert_eq!(case.mark(), None);
 
     std::fs::remove_file(case.sandbox.source_path().join(&key)).unwrap();

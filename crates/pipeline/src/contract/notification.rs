@@ -7,9 +7,7 @@ use crate::ledger::Ledger;
 use crate::ledger::planning_record::Refusal;
 use crate::ledger::receipt::{ByteCounts, EventCounts};
 use crate::ledger::recheck_record::NamedKeys;
-use crate::ledger::report::{
-    Finality, LateCounts, ObjectCounts, Report, Unrecovered, Verdict,
-};
+use crate::ledger::report::{Finality, LateCounts, ObjectCounts, Report, Unrecovered, Verdict};
 use crate::request::execution_id::ExecutionId;
 
 /// How a run ended: one notification for each call of the auditor.

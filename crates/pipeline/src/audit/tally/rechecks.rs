@@ -25,7 +25,10 @@ impl Tally<'_> {
     {
         self.read_recheck(destination).await?;
         self.read_late_plans(destination).await?;
-        let known = self.recheck.as_ref().map_or(0, |recheck| recheck.late_plans);
+        let known = self
+            .recheck
+            .as_ref()
+            .map_or(0, |recheck| recheck.late_plans);
         let plans = self.late_plans.len() as u64;
         if plans < known {
             let gone = self.ledger.late_plan_key(plans + 1);
@@ -55,7 +58,7 @@ impl Tally<'_> {
         D: ListObjects + Records + ?Sized,
     {
         let numbers = late_plan_numbers(destination, self.ledger).await?;
-        let mut previous = self.plan_digest.clone();
+        let mut previous = self.digests.plan.clone();
         for (number, expected) in numbers.into_iter().zip(1..) {
             let key = self.ledger.late_plan_key(number);
             if number != expected {
@@ -84,7 +87,7 @@ impl Tally<'_> {
                 ));
             }
             previous = Some(plan.digest.clone());
-            self.late_plan_digests.push(plan.digest);
+            self.digests.late_plans.push(plan.digest);
             self.late_plans.push(plan.value);
         }
         Ok(())
@@ -101,10 +104,13 @@ impl Tally<'_> {
         match unseal::<RecheckRecord>(&key, &record) {
             Ok(recheck) => {
                 self.check_seal(&key, recheck.seal);
+                self.digests.recheck = Some(recheck.digest);
                 self.recheck = Some(recheck.value);
             }
             Err(error @ LedgerError::Invalid { .. }) => {
-                self.disagree(format!("{error}; remove it and recheck the run: it is written anew"));
+                self.disagree(format!(
+                    "{error}; remove it and recheck the run: it is written anew"
+                ));
             }
             Err(error) => return Err(error.into()),
         }
