@@ -13,7 +13,8 @@
 
 mod support;
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -67,31 +68,61 @@ impl ListObjects for Source {
     }
 }
 
-#[derive(Default)]
 struct Ledger {
-    records: Mutex<HashMap<String, Vec<u8>>>,
+    records: Mutex<BTreeSet<String>>,
+    folder: tempfile::TempDir,
+}
+
+impl Ledger {
+    fn new() -> Self {
+        Self {
+            records: Mutex::default(),
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn file(&self, key: &str) -> PathBuf {
+        self.folder.path().join(key.replace('/', "!"))
+    }
+}
+
+#[async_trait]
+impl ListObjects for Ledger {
+    async fn list_page(&self, prefix: &str, _: Option<&str>) -> Result<ListPage, StorageError> {
+        sleep(LIST_PAGE).await;
+        let records = self.records.lock().unwrap();
+        let keys = records.iter().filter(|key| key.starts_with(prefix));
+        let objects = keys.map(|key| ListedObject {
+            key: key.clone(),
+            size: 0,
+            etag: "etag".to_owned(),
+            last_modified: DateTime::UNIX_EPOCH,
+        });
+        Ok(ListPage {
+            objects: objects.collect(),
+            ..ListPage::default()
+        })
+    }
 }
 
 #[async_trait]
 impl Records for Ledger {
     async fn get(&self, key: &str) -> Result<Option<Record>, StorageError> {
         sleep(RECORD).await;
-        let bytes = self.records.lock().unwrap().get(key).cloned();
-        Ok(bytes.map(|bytes| Record {
-            bytes,
+        if !self.records.lock().unwrap().contains(key) {
+            return Ok(None);
+        }
+        Ok(Some(Record {
+            bytes: std::fs::read(self.file(key)).unwrap(),
             etag: "etag".to_owned(),
         }))
     }
 
     async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
         sleep(RECORD).await;
-        // Task lists are written and never read back here; keeping them would count as the planner's memory.
-        let kept = if key.contains("/tasks/") {
-            Vec::new()
-        } else {
-            bytes
-        };
-        self.records.lock().unwrap().insert(key.to_owned(), kept);
+        // In files: in memory they would count as the planner's.
+        std::fs::write(self.file(key), bytes).unwrap();
+        self.records.lock().unwrap().insert(key.to_owned());
         Ok(())
     }
 
@@ -149,7 +180,7 @@ async fn main() {
         Source {
             objects_per_hour: objects.div_ceil(HOURS),
         },
-        Ledger::default(),
+        Ledger::new(),
         Queue::default(),
     );
     let planner = Planner {

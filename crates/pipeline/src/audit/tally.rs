@@ -22,7 +22,6 @@ use crate::ledger::late_plan::LatePlanRecord;
 use crate::ledger::plan_record::PlanRecord;
 use crate::ledger::recheck_record::RecheckRecord;
 use crate::ledger::seal::Seal;
-use crate::ledger::task_lists::TaskLists;
 use crate::ledger::{Ledger, LedgerError, RequestRecord, Sealed, read_sealed};
 use crate::storage::Records;
 
@@ -40,7 +39,6 @@ pub(crate) struct Tally<'a> {
     late_plans: Vec<LatePlanRecord>,
     /// The newest recheck.
     recheck: Option<RecheckRecord>,
-    task_lists: TaskLists,
     digests: PlanDigests,
     sums: Sums,
 }
@@ -68,7 +66,6 @@ impl<'a> Tally<'a> {
             is_plan_damaged: false,
             late_plans: Vec::new(),
             recheck: None,
-            task_lists: TaskLists::default(),
             digests: PlanDigests {
                 request: request.digest,
                 ..PlanDigests::default()

@@ -1,6 +1,6 @@
 //! Which task lists a run has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures::TryStreamExt;
 
@@ -46,8 +46,7 @@ impl TaskList {
 /// The task lists of a run, as one listing of the ledger shows them.
 #[derive(Debug, Default)]
 pub(crate) struct TaskLists {
-    /// The numbers of each hour's lists.
-    hours: BTreeMap<HourPrefix, BTreeSet<u64>>,
+    lists: BTreeSet<TaskList>,
     queued: BTreeSet<TaskList>,
 }
 
@@ -71,11 +70,7 @@ impl TaskLists {
                 };
                 match kind {
                     Kind::Tasks => {
-                        found
-                            .hours
-                            .entry(list.hour)
-                            .or_default()
-                            .insert(list.number);
+                        found.lists.insert(list);
                     }
                     Kind::Queued => {
                         found.queued.insert(list);
@@ -86,25 +81,9 @@ impl TaskLists {
         Ok(found)
     }
 
-    /// The hour's lists up to this number, in order.
-    pub(crate) fn of_hour(
-        &self,
-        hour: HourPrefix,
-        up_to: u64,
-    ) -> impl Iterator<Item = TaskList> + use<'_> {
-        let numbers = self.hours.get(&hour).into_iter().flatten();
-        numbers
-            .take_while(move |number| **number <= up_to)
-            .map(move |number| TaskList {
-                hour,
-                number: *number,
-            })
-    }
-
     /// Whether the list is there.
     pub(crate) fn has(&self, list: TaskList) -> bool {
-        let numbers = self.hours.get(&list.hour);
-        numbers.is_some_and(|numbers| numbers.contains(&list.number))
+        self.lists.contains(&list)
     }
 
     /// Whether the list's tasks have been queued.

@@ -7,7 +7,7 @@ use crate::audit::error::AuditError;
 use crate::backup::hour_prefix::HourPrefix;
 use crate::ledger::late_plan::LatePlanRecord;
 use crate::ledger::recheck_record::RecheckRecord;
-use crate::ledger::task_lists::{TaskList, TaskLists, late_plan_number};
+use crate::ledger::task_lists::{TaskList, late_plan_number};
 use crate::ledger::{Ledger, LedgerError, read_sealed, unseal};
 use crate::storage::listing::list_entries;
 use crate::storage::{ListObjects, Records, StorageError};
@@ -16,8 +16,7 @@ use crate::storage::{ListObjects, Records, StorageError};
 const RECHECK_AGAIN: &str = "recheck the run: it is written anew from its task lists";
 
 impl Tally<'_> {
-    /// Reads what rechecks have recorded, and finds out which task lists there are. Call after reading the
-    /// plan. Everything is written before what names it, and read after it: late task lists before their late
+    /// Reads what rechecks have recorded. Call after reading the plan. Everything is written before what names it, and read after it: late task lists before their late
     /// plan, late plans before the record of the recheck.
     pub(crate) async fn read_rechecks<D>(&mut self, destination: &D) -> Result<(), AuditError>
     where
@@ -34,21 +33,19 @@ impl Tally<'_> {
             let gone = self.ledger.late_plan_key(plans + 1);
             self.disagree(format!("the record `{gone}` is gone; {RECHECK_AGAIN}"));
         }
-        self.task_lists = TaskLists::find(destination, self.ledger).await?;
         Ok(())
     }
 
-    /// The hour's task lists in order: the first one, also where the listing does not show it, those of late
-    /// plans, and any other that would be one of theirs by its number.
+    /// The hour's task lists in order: the first one, also where it is gone, and those that late plans name.
+    /// Any other is of a recheck that was killed, or was overtaken by another one: the next recheck finds its
+    /// objects again.
     pub(super) fn lists_of(&self, hour: HourPrefix) -> BTreeSet<TaskList> {
-        let plans = self.late_plans.len() as u64;
         let first = TaskList { hour, number: 0 };
         let planned = (1..)
             .zip(&self.late_plans)
             .filter(|(_, plan)| plan.task_lists.contains_key(&hour))
             .map(|(number, _)| TaskList { hour, number });
-        let found = self.task_lists.of_hour(hour, plans);
-        std::iter::once(first).chain(planned).chain(found).collect()
+        std::iter::once(first).chain(planned).collect()
     }
 
     /// Each late plan names the digest of the record before it, so that none can be exchanged or removed
