@@ -1,5 +1,8 @@
 //! The auditor as a function: waits until a run is finished or overdue, audits it and notifies people.
 
+mod found;
+
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,12 +11,12 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use chrono::Utc;
 use event_recovery_aws::{Topic, TopicError};
 use event_recovery_pipeline::{
-    AUDIT_CALL_VERSION, AuditCall, AuditError, Audited, CLAIM_SECS, Destination, LedgerError,
-    Notification, Refusal, Report, RequestId, Verdict, audit_when_finished, claim_call, end_call,
-    is_ended, release_call,
+    AUDIT_CALL_VERSION, AuditAnswer, AuditAnswerKind, AuditCall, AuditError, Audited, CLAIM_SECS,
+    Claim, Destination, Ledger, LedgerError, Notification, Report, RequestId, RequestRecord,
+    Verdict, audit_record, audit_when_finished, claim_call, end_call, read_record, release_call,
 };
+use found::Found;
 use lambda_runtime::{Error, LambdaEvent, tracing};
-use serde_json::json;
 
 use crate::clients::Clients;
 use crate::messages::{ChangeVisibility, backoff, deliver_again, failures, parse, receive_count};
@@ -26,6 +29,11 @@ use crate::time::time_left;
 const NOTIFY_SECS_MAX: u32 = 60;
 /// How long the auditor tries to change the visibility timeout of a call that stays open.
 const VISIBILITY_TIME: Duration = Duration::from_secs(5 * 60);
+/// What is left of the function's time when an audit stops: enough to write its checkpoint or its report, and to
+/// notify people.
+const NOTIFY_TIME: Duration = Duration::from_secs(60);
+/// How soon an audit goes on that has stopped for lack of time, in seconds.
+const CONTINUE_SECS: u32 = 1;
 /// What is left of the function's time when a notification is given up: enough to release the call.
 const RELEASE_TIME: Duration = Duration::from_secs(10);
 const _: () = assert!(NOTIFY_SECS_MAX < CLAIM_SECS);
@@ -56,8 +64,8 @@ pub struct AuditorFunction {
 enum Answered {
     /// The call has ended.
     Yes,
-    /// The run must be polled again, after this many seconds.
-    Later(u32),
+    /// The run must be polled again, after this many seconds, or after the backoff.
+    Later(Option<u32>),
 }
 
 /// Why a call could not be answered.
@@ -142,7 +150,7 @@ impl AuditorFunction {
         for message in &event.payload.records {
             let wait_secs = match self.look(message, until).await {
                 Answered::Yes => continue,
-                Answered::Later(secs) => secs,
+                Answered::Later(secs) => secs.unwrap_or(POLL_SECS_MAX),
             };
             // Otherwise an outage of seconds would put off the next poll by the queue's timeout of 16 minutes.
             let patience = until.min(Instant::now() + VISIBILITY_TIME);
@@ -159,132 +167,176 @@ impl AuditorFunction {
             POLL_SECS_MAX,
         );
         let Some(call) = parse::<AuditCall>(message, "call of the auditor") else {
-            return Answered::Later(POLL_SECS_MAX);
+            return Answered::Later(Some(POLL_SECS_MAX));
         };
         if call.version > AUDIT_CALL_VERSION {
             tracing::error!(version = call.version, "the call is of a newer version");
-            return Answered::Later(POLL_SECS_MAX);
+            return Answered::Later(Some(POLL_SECS_MAX));
         }
         match self.answer(&call, until).await {
-            Ok(true) => Answered::Yes,
-            Ok(false) => Answered::Later(wait_secs),
+            Ok(Answered::Later(None)) => Answered::Later(Some(wait_secs)),
+            Ok(answered) => answered,
             Err(error) => {
                 let execution_id = call.execution_id.as_str();
                 let hint = error.hint();
                 let failed_request_id = error.request_id().map(ToString::to_string);
                 tracing::error!(%error, execution_id, hint, failed_request_id, "the run could not be audited yet");
-                Answered::Later(wait_secs)
+                Answered::Later(Some(wait_secs))
             }
         }
     }
 
-    /// Whether the call has ended. A notification is given up at `until`.
-    async fn answer(&self, call: &AuditCall, until: Instant) -> Result<bool, Failure> {
+    /// Answers the call if its run is finished or overdue. A notification is given up at `until`.
+    async fn answer(&self, call: &AuditCall, until: Instant) -> Result<Answered, Failure> {
         let destination = &*self.destination;
-        if is_ended(destination, call).await? {
-            return Ok(true);
+        let ledger = Ledger::new(call.execution_id.clone());
+        let known = audit_record(destination, &ledger).await?;
+        let known = known.map(|(record, _)| record);
+        if known.as_ref().is_some_and(|known| known.answers(call)) {
+            return Ok(Answered::Yes);
         }
-        let (id, now) = (&call.execution_id, Utc::now());
-        let ended = match audit_when_finished(destination, id, call.deadline, now).await {
+        let told_before = known
+            .filter(|known| known.number == call.number)
+            .and_then(|known| known.answer)
+            .filter(|answer| answer.kind == AuditAnswerKind::Audited);
+        let found = match told_before {
+            // Only people remain to be notified: the run is not read again for that.
+            Some(answer) => self.found_before(&ledger, answer).await?,
+            None => match self.audit(call, until).await? {
+                ControlFlow::Continue(found) => found,
+                ControlFlow::Break(answered) => return Ok(answered),
+            },
+        };
+        let answer = found.answer();
+        let claim = claim_call(destination, call, answer, Utc::now()).await?;
+        if claim == Claim::Taken {
+            return Ok(Answered::Later(None));
+        }
+        // Before people are notified, so that a topic that denies that hides nothing.
+        if claim == Claim::First {
+            found.count(&call.execution_id, &self.settings.stack);
+        }
+        if self.is_news(call, &found).await? {
+            self.tell(call, &found, until).await?;
+        }
+        end_call(destination, call, Utc::now()).await?;
+        Ok(Answered::Yes)
+    }
+
+    /// Audits the run, unless it is not finished yet or time is up.
+    async fn audit(
+        &self,
+        call: &AuditCall,
+        until: Instant,
+    ) -> Result<ControlFlow<Answered, Found>, Failure> {
+        let (id, now) = (call.execution_id.as_str(), Utc::now());
+        let left = until.saturating_duration_since(Instant::now());
+        let stop = match left > 2 * NOTIFY_TIME {
+            true => until - NOTIFY_TIME,
+            false => until,
+        };
+        let audited = audit_when_finished(&*self.destination, call, Some(stop), now).await;
+        if let Err(error) = &audited
+            && !matches!(error, AuditError::Refused { .. })
+        {
+            LogLine::new("audit failed")
+                .field("execution_id", id)
+                .error(error, error.hint(), error.request_id())
+                .metric("AuditsFailed", Unit::Count, 1)
+                .write(&self.settings.stack);
+        }
+        Ok(match audited {
             Ok(Audited::Waiting { receipts, planned }) => {
-                let execution_id = id.as_str();
                 tracing::info!(
-                    execution_id,
+                    execution_id = id,
                     receipts,
                     planned,
                     "the run is not finished yet"
                 );
-                return Ok(false);
+                ControlFlow::Break(Answered::Later(None))
             }
-            Ok(Audited::Finished { report, is_overdue }) => Ok((report, is_overdue)),
+            Ok(Audited::Continues) => {
+                tracing::info!(execution_id = id, "the audit continues in the next receive");
+                ControlFlow::Break(Answered::Later(Some(CONTINUE_SECS)))
+            }
+            Ok(Audited::Finished {
+                report,
+                is_overdue,
+                verdict_before,
+            }) => ControlFlow::Continue(Found::Audited {
+                report,
+                is_overdue,
+                verdict_before,
+            }),
             Err(error) if error.is_transient() && now < call.deadline => return Err(error.into()),
-            Err(error) => Err(error),
+            Err(AuditError::Refused { refusal, .. }) => {
+                ControlFlow::Continue(Found::Refused(refusal))
+            }
+            Err(error) => ControlFlow::Continue(Found::NotAudited(error)),
+        })
+    }
+
+    /// The report of an earlier receive.
+    async fn found_before(&self, ledger: &Ledger, answer: AuditAnswer) -> Result<Found, Failure> {
+        let key = ledger.report_key();
+        let report = read_record::<Report>(&*self.destination, &key).await?;
+        let (report, _) = report.ok_or_else(|| LedgerError::Invalid {
+            key,
+            detail: "it is gone".to_owned(),
+        })?;
+        Ok(Found::Audited {
+            report: Box::new(report),
+            is_overdue: answer.overdue,
+            verdict_before: answer.verdict_before,
+        })
+    }
+
+    /// Whether people are to be notified.
+    async fn is_news(&self, call: &AuditCall, found: &Found) -> Result<bool, Failure> {
+        let Found::Audited {
+            report,
+            verdict_before,
+            ..
+        } = found
+        else {
+            return Ok(true);
         };
-        if !claim_call(destination, call, Utc::now()).await? {
+        if call.quiet && *verdict_before == Some(report.verdict) {
             return Ok(false);
         }
-        let notification = async {
-            match ended {
-                Ok((report, is_overdue)) => self.tell(&report, is_overdue).await,
-                Err(AuditError::Refused { refusal, .. }) => self.tell_refusal(call, &refusal).await,
-                Err(error) => self.tell_failure(call, &error).await,
-            }
-        };
+        if report.objects.listed > 0
+            || report.verdict != Verdict::NeedsLook
+            || self.settings.notify_empty_windows
+        {
+            return Ok(true);
+        }
+        let key = Ledger::new(call.execution_id.clone()).request_key();
+        let request = read_record::<RequestRecord>(&*self.destination, &key).await?;
+        Ok(request.is_none_or(|(request, _)| request.scheduled_for.is_none()))
+    }
+
+    /// Notifies people. If that fails, the call is released.
+    async fn tell(&self, call: &AuditCall, found: &Found, until: Instant) -> Result<(), Failure> {
+        let place = |key: &str| self.settings.destination.place(key);
+        let notification = found.notification(&call.execution_id, place);
         let left = until.saturating_duration_since(Instant::now());
         let budget = left.min(Duration::from_secs(NOTIFY_SECS_MAX.into()));
-        let told = tokio::time::timeout(budget, notification)
+        let told = tokio::time::timeout(budget, self.notify(&notification))
             .await
             .unwrap_or(Err(Failure::NotificationTimedOut));
-        if told.is_err()
-            && let Err(error) = release_call(destination, call, Utc::now()).await
-        {
-            let (execution_id, hint) = (id.as_str(), error.hint());
+        let Err(failure) = told else { return Ok(()) };
+        let id = call.execution_id.as_str();
+        LogLine::new("notification failed")
+            .field("execution_id", id)
+            .error(&failure, failure.hint(), failure.request_id())
+            .metric("NotificationsFailed", Unit::Count, 1)
+            .write(&self.settings.stack);
+        if let Err(error) = release_call(&*self.destination, call, Utc::now()).await {
+            let hint = error.hint();
             let failed_request_id = error.request_id().map(ToString::to_string);
-            tracing::warn!(%error, hint, execution_id, failed_request_id, "the call stays claimed for a while");
+            tracing::warn!(%error, hint, execution_id = id, failed_request_id, "the call stays claimed for a while");
         }
-        told?;
-        end_call(destination, call, Utc::now()).await?;
-        Ok(true)
-    }
-
-    async fn tell(&self, report: &Report, is_overdue: bool) -> Result<(), Failure> {
-        let told = Notification::audited(report, is_overdue, |key| {
-            self.settings.destination.place(key)
-        });
-        self.notify(&told).await?;
-        let duration_secs = report.times.duration_millis / 1000;
-        let counted = |is: bool| u64::from(is);
-        LogLine::new("run audited")
-            .field("execution_id", report.execution_id.as_str())
-            .field("verdict", report.verdict.as_str())
-            .field("reasons", report.reasons.clone())
-            .field("objects", json!(report.objects))
-            .field("events", json!(report.events))
-            .metric(
-                "RunsComplete",
-                Unit::Count,
-                counted(report.verdict == Verdict::Complete),
-            )
-            .metric(
-                "RunsNeedLook",
-                Unit::Count,
-                counted(report.verdict == Verdict::NeedsLook),
-            )
-            .metric(
-                "RunsIncomplete",
-                Unit::Count,
-                counted(report.verdict == Verdict::Incomplete),
-            )
-            .metric("RunsOverdue", Unit::Count, counted(is_overdue))
-            .metric("RunDurationSecs", Unit::Seconds, duration_secs)
-            .write(&self.settings.stack);
-        Ok(())
-    }
-
-    /// A run that the planner refused has no verdict.
-    async fn tell_refusal(&self, call: &AuditCall, refusal: &Refusal) -> Result<(), Failure> {
-        let place = |key: &str| self.settings.destination.place(key);
-        let told = Notification::refused(&call.execution_id, refusal, place);
-        self.notify(&told).await?;
-        LogLine::new("run refused")
-            .field("execution_id", call.execution_id.as_str())
-            .error(&refusal.message, refusal.hint.clone(), None)
-            .metric("RunsRefused", Unit::Count, 1)
-            .write(&self.settings.stack);
-        Ok(())
-    }
-
-    /// A run that can't be audited is incomplete: nothing proves that it is not.
-    async fn tell_failure(&self, call: &AuditCall, error: &AuditError) -> Result<(), Failure> {
-        let place = |key: &str| self.settings.destination.place(key);
-        let told = Notification::not_audited(&call.execution_id, error, place);
-        self.notify(&told).await?;
-        LogLine::new("run not audited")
-            .field("execution_id", call.execution_id.as_str())
-            .error(error, error.hint(), error.request_id())
-            .metric("RunsIncomplete", Unit::Count, 1)
-            .write(&self.settings.stack);
-        Ok(())
+        Err(failure)
     }
 
     async fn notify(&self, notification: &Notification) -> Result<(), Failure> {

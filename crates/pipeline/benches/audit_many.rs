@@ -22,11 +22,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use event_recovery_pipeline::{
-    Audited, ByteCounts, Counts, Done, EventCounts, ExecutionId, HourHead, HourPrefix, HourTasks,
-    LEDGER_VERSION, LateAllowance, Ledger, ListObjects, ListPage, ListedObject, Output, PlanRecord,
-    PlannedObjects, Precondition, Receipt, Record, Records, RecoveryRequest, RequestLimits,
-    RequestRecord, ResolvedRequest, SOFTWARE, SourceKey, State, StorageError, TaskId, Tolerance,
-    Unexpected, Verdict, Written, audit_when_finished, digest, to_json,
+    AUDIT_CALL_VERSION, AuditCall, Audited, ByteCounts, Counts, Done, EventCounts, ExecutionId,
+    HourHead, HourPrefix, HourTasks, LEDGER_VERSION, LateAllowance, Ledger, ListObjects, ListPage,
+    ListedObject, Output, PlanRecord, PlannedObjects, Precondition, Receipt, Record, Records,
+    RecoveryRequest, RequestLimits, RequestRecord, ResolvedRequest, SOFTWARE, SourceKey, State,
+    StorageError, TaskId, Tolerance, Unexpected, Verdict, Written, audit_when_finished, digest,
+    to_json,
 };
 use support::{cpu_secs, objects_argument, peak_resident_mib};
 use tokio::time::sleep;
@@ -307,7 +308,14 @@ async fn main() {
     let began = Instant::now();
     let now = Utc::now();
     let id = run.ledger.execution_id().clone();
-    let audited = audit_when_finished(&run, &id, now + TimeDelta::hours(1), now).await;
+    let call = AuditCall {
+        version: AUDIT_CALL_VERSION,
+        execution_id: id,
+        number: 1,
+        deadline: now + TimeDelta::hours(1),
+        quiet: false,
+    };
+    let audited = audit_when_finished(&run, &call, None, now).await;
     let took = began.elapsed().as_secs_f64();
     let Audited::Finished { report, .. } = audited.unwrap() else {
         panic!("the run is finished");

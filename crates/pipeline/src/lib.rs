@@ -71,10 +71,10 @@ mod work;
 
 pub use audit::call::{
     AUDIT_CALL_VERSION, AUDIT_WAIT_HOURS_MAX, AuditCall, AuditCallError, AuditCaller, CLAIM_SECS,
-    CallAuditor, claim_call, end_call, is_ended, release_call,
+    CallAuditor, Claim, claim_call, end_call, is_ended, release_call,
 };
 pub use audit::error::AuditError;
-pub use audit::{Audited, audit, audit_when_finished, inspect, verify};
+pub use audit::{AUDIT_ATTEMPTS_MAX, Audited, audit, audit_when_finished, inspect, verify};
 pub use backup::hour_prefix::{HourPrefix, HourPrefixError};
 pub use backup::object_time::ObjectTime;
 pub use backup::org_id::{OrgId, OrgIdError};
@@ -86,7 +86,7 @@ pub use contract::planner::{CheckedRequest, PlannerAnswer, PlannerPayload, Plann
 pub use contract::planner_error::{PlannerError, PlannerErrorKind};
 pub use contract::recheck::{CheckedRecheck, DueAnswer, RecheckAnswer, RecheckPayload};
 pub use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
-pub use ledger::audit_record::{AuditRecord, audit_record};
+pub use ledger::audit_record::{AuditAnswer, AuditAnswerKind, AuditRecord, audit_record};
 pub use ledger::hour::{HourHead, HourTasks};
 pub use ledger::late_plan::LatePlanRecord;
 pub use ledger::observer::{Observer, Unobserved};

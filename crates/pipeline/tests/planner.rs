@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use event_recovery_pipeline::{
-    AuditCall, AuditCaller, Audited, CallAuditor, LedgerStorage, ListObjects, ListedObject,
-    PlanError, PlanLimits, PlanRecord, Planner, Problem, QueueError, ResolvedRequest, RunTerms,
-    Unobserved, Verdict, audit_when_finished, claim_call, end_call, is_ended, preview,
-    release_call,
+    AuditAnswer, AuditAnswerKind, AuditCall, AuditCaller, Audited, CallAuditor, Claim,
+    LedgerStorage, ListObjects, ListedObject, PlanError, PlanLimits, PlanRecord, Planner, Problem,
+    QueueError, ResolvedRequest, RunTerms, Unobserved, Verdict, audit_when_finished, claim_call,
+    end_call, is_ended, preview, release_call,
 };
 use serde_json::json;
 use support::doubles::{
@@ -597,20 +597,19 @@ impl Deployed {
     async fn audit(&self) -> Audited {
         let destination = self.sandbox.destination();
         let call = self.calls.0.lock().unwrap().last().unwrap().clone();
-        let (run, deadline) = (&call.execution_id, call.deadline);
-        let audited = audit_when_finished(&*destination, run, deadline, at(NOW)).await;
+        let audited = audit_when_finished(&*destination, &call, None, at(NOW)).await;
         let audited = audited.unwrap();
         if matches!(audited, Audited::Finished { .. }) {
             // One of two auditors with the same call.
             let claims = [
-                claim_call(&*destination, &call, at(NOW)).await,
-                claim_call(&*destination, &call, at(NOW)).await,
+                claim_call(&*destination, &call, ANSWER, at(NOW)).await,
+                claim_call(&*destination, &call, ANSWER, at(NOW)).await,
             ];
-            assert_eq!(claims.map(Result::unwrap), [true, false]);
+            assert_eq!(claims.map(Result::unwrap), [Claim::First, Claim::Taken]);
             // An auditor that could not notify people releases its call.
             release_call(&*destination, &call, at(NOW)).await.unwrap();
-            let again = claim_call(&*destination, &call, at(NOW)).await;
-            assert!(again.unwrap());
+            let again = claim_call(&*destination, &call, ANSWER, at(NOW)).await;
+            assert_eq!(again.unwrap(), Claim::Again);
             end_call(&*destination, &call, at(NOW)).await.unwrap();
         }
         audited
@@ -629,9 +628,15 @@ impl Deployed {
     }
 }
 
+const ANSWER: AuditAnswer = AuditAnswer {
+    kind: AuditAnswerKind::Audited,
+    overdue: false,
+    verdict_before: None,
+};
+
 fn verdict(audited: Audited) -> Option<Verdict> {
     match audited {
-        Audited::Waiting { .. } => None,
+        Audited::Waiting { .. } | Audited::Continues => None,
         Audited::Finished { report, .. } => Some(report.verdict),
     }
 }
@@ -678,8 +683,11 @@ async fn a_task_that_ends_after_the_audit_has_the_run_audited_again() {
     let destination = deployed.sandbox.destination();
     let call = deployed.calls.0.lock().unwrap()[0].clone();
     let late = call.deadline;
-    let audited = audit_when_finished(&*destination, &call.execution_id, late, late).await;
-    let Audited::Finished { report, is_overdue } = audited.unwrap() else {
+    let audited = audit_when_finished(&*destination, &call, None, late).await;
+    let Audited::Finished {
+        report, is_overdue, ..
+    } = audited.unwrap()
+    else {
         panic!("the deadline has passed");
     };
     assert!(is_overdue);

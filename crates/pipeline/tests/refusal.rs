@@ -20,7 +20,7 @@ use event_recovery_pipeline::{
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use support::doubles::{Effect, FaultyStorage, KeepingQueue, Operation, permanent, transient};
-use support::{NOW, Sandbox, at, event, first_delivery, id, object_key, request};
+use support::{NOW, Sandbox, at, audit_call, event, first_delivery, id, object_key, request};
 
 const PLANNING: &str = "_recovery/run/planning.json";
 const REFUSED: &str = "_recovery/run/refused.json";
@@ -225,11 +225,12 @@ async fn no_audit_counts_a_refused_run_as_incomplete() {
     call.objects_max = 1;
     call.plan().await.unwrap_err();
     let (run, deadline) = (id("run"), at(LATER));
-    let early = audit_when_finished(&*ledger, &run, deadline, at(NOW)).await;
+    let call = audit_call(&run, deadline);
+    let early = audit_when_finished(&*ledger, &call, None, at(NOW)).await;
     assert!(matches!(early, Ok(Audited::Waiting { .. })), "{early:?}");
     let tree = sandbox.tree();
     for audited in [
-        audit_when_finished(&*ledger, &run, deadline, deadline)
+        audit_when_finished(&*ledger, &call, None, deadline)
             .await
             .map(drop),
         inspect(&*ledger, &run, at(LATER)).await.map(drop),
@@ -248,7 +249,7 @@ async fn no_audit_counts_a_refused_run_as_incomplete() {
         let worker = sandbox.worker();
         worker.work(&task, first_delivery()).await.unwrap();
     }
-    let audited = audit_when_finished(&*ledger, &run, deadline, at(NOW)).await;
+    let audited = audit_when_finished(&*ledger, &call, None, at(NOW)).await;
     let Audited::Finished { report, .. } = audited.unwrap() else {
         panic!("it is finished");
     };

@@ -11,6 +11,8 @@ pub(crate) struct AuditorSettings {
     pub(crate) destination: DestinationSettings,
     /// Seconds before the second poll of a run; doubled before each further one, up to [`POLL_SECS_MAX`].
     pub(crate) poll_secs: u32,
+    /// Whether people are notified of scheduled runs without any object.
+    pub(crate) notify_empty_windows: bool,
     pub(crate) stack: String,
 }
 
@@ -42,10 +44,15 @@ impl AuditorSettings {
     pub(crate) fn read(from: &mut Settings) -> Result<Self, SettingsError> {
         let destination = DestinationSettings::read(from);
         let poll_secs = from.number_u32("AUDIT_MIN_VISIBILITY_SECS", 15, (1, POLL_SECS_MAX));
-        match (destination, poll_secs) {
-            (Some(destination), Some(poll_secs)) => Ok(Self {
+        let notify_empty = from.choice("NOTIFY_EMPTY_WINDOWS", &[false, true], |is| match is {
+            false => "false",
+            true => "true",
+        });
+        match (destination, poll_secs, notify_empty) {
+            (Some(destination), Some(poll_secs), Some(notify_empty_windows)) => Ok(Self {
                 destination,
                 poll_secs,
+                notify_empty_windows,
                 stack: from.stack(),
             }),
             _ => Err(from.error()),

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::audit_record::{AuditRecord, audit_record};
+use crate::ledger::audit_record::{AuditAnswer, AuditRecord, audit_record};
 use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, to_json};
 use crate::queue::QueueError;
 use crate::request::execution_id::ExecutionId;
@@ -23,6 +23,9 @@ pub const AUDIT_WAIT_HOURS_MAX: u32 = 48;
 /// dies, or can't release the call because the network fails, the notification is late by at most this
 /// long.
 pub const CLAIM_SECS: u32 = 120;
+
+/// Most attempts at the record while others write it too.
+const CONFLICTS_MAX: u32 = 16;
 
 /// What an auditor is asked to do: wait until the run is finished or overdue, then audit it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +126,9 @@ impl AuditCaller {
             deadline: now + TimeDelta::hours(i64::from(wait_hours)),
             wait_hours,
             quiet,
+            reading: false,
+            attempts: 0,
+            answer: None,
             ended: false,
             claimed_until: None,
         };
@@ -149,8 +155,19 @@ impl AuditCaller {
     }
 }
 
-/// Claims the call for one auditor, so that a call that was sent twice is answered once. Returns whether
-/// the claim succeeded; the claim of an auditor that dies expires after [`CLAIM_SECS`].
+/// The claim of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Another auditor answers the call, or has answered it.
+    Taken,
+    /// The call is claimed, and nothing was counted in metrics yet.
+    First,
+    /// The call is claimed, after an auditor counted the same answer and could not notify people.
+    Again,
+}
+
+/// Claims the call for one auditor, so that a call that was sent twice is answered once, and records the
+/// answer, so that it is counted once. The claim of an auditor that dies expires after [`CLAIM_SECS`].
 ///
 /// # Errors
 ///
@@ -158,29 +175,101 @@ impl AuditCaller {
 pub async fn claim_call(
     records: &(impl Records + ?Sized),
     call: &AuditCall,
+    answer: AuditAnswer,
     now: DateTime<Utc>,
-) -> Result<bool, LedgerError> {
+) -> Result<Claim, LedgerError> {
     let ledger = Ledger::new(call.execution_id.clone());
     let key = ledger.audit_key();
     let known = audit_record(records, &ledger).await?;
     let is_taken = known.as_ref().is_some_and(|(known, _)| {
         let is_claimed = known.claimed_until.is_some_and(|until| now < until);
-        is_answered(known, call) || (known.number == call.number && is_claimed)
+        known.answers(call) || (known.number == call.number && is_claimed)
     });
     if is_taken {
-        return Ok(false);
+        return Ok(Claim::Taken);
     }
+    let open = record_of(call, known.as_ref(), now);
+    let counted = open.answer.filter(|counted| counted.kind == answer.kind);
     let record = AuditRecord {
         claimed_until: Some(now + TimeDelta::seconds(i64::from(CLAIM_SECS))),
-        ..record_of(call, known.as_ref(), now)
-    };
-    let precondition = match known {
-        Some((_, etag)) => Precondition::Unchanged(etag),
-        None => Precondition::Absent,
+        answer: Some(counted.unwrap_or(answer)),
+        ..open
     };
     let bytes = to_json(&key, &record)?;
-    let written = records.put_if(&key, bytes, precondition).await?;
-    Ok(written == Written::Yes)
+    let written = records.put_if(&key, bytes, precondition(known)).await?;
+    Ok(match (written, counted) {
+        (Written::PreconditionFailed, _) => Claim::Taken,
+        (Written::Yes, None) => Claim::First,
+        (Written::Yes, Some(_)) => Claim::Again,
+    })
+}
+
+fn precondition(known: Option<(AuditRecord, String)>) -> Precondition {
+    known.map_or(Precondition::Absent, |(_, etag)| {
+        Precondition::Unchanged(etag)
+    })
+}
+
+/// Records that an auditor begins to read the receipts: from now on, what changes needs another call. Returns
+/// how often one has begun since the last progress, this time included.
+pub(crate) async fn begin_reading(
+    records: &(impl Records + ?Sized),
+    call: &AuditCall,
+    now: DateTime<Utc>,
+) -> Result<u32, LedgerError> {
+    let mut attempts = 1;
+    update(records, call, now, |record| {
+        record.attempts = record.attempts.saturating_add(1);
+        record.reading = true;
+        attempts = record.attempts;
+    })
+    .await?;
+    Ok(attempts)
+}
+
+/// Records that an attempt has made progress, and whether receipts may have been read that still change.
+pub(crate) async fn end_attempt(
+    records: &(impl Records + ?Sized),
+    call: &AuditCall,
+    is_reading: bool,
+    now: DateTime<Utc>,
+) -> Result<(), LedgerError> {
+    update(records, call, now, |record| {
+        record.attempts = 0;
+        record.reading = is_reading;
+    })
+    .await
+}
+
+/// Changes the record of the call, unless a newer call has taken its place, or it has been answered.
+async fn update(
+    records: &(impl Records + ?Sized),
+    call: &AuditCall,
+    now: DateTime<Utc>,
+    mut change: impl FnMut(&mut AuditRecord) + Send,
+) -> Result<(), LedgerError> {
+    let ledger = Ledger::new(call.execution_id.clone());
+    let key = ledger.audit_key();
+    for _ in 0..CONFLICTS_MAX {
+        let known = audit_record(records, &ledger).await?;
+        if known.as_ref().is_some_and(|(known, _)| known.answers(call)) {
+            return Ok(());
+        }
+        let mut record = record_of(call, known.as_ref(), now);
+        if let Some((known, _)) = &known {
+            record.claimed_until = known.claimed_until.filter(|_| known.number == call.number);
+        }
+        change(&mut record);
+        let bytes = to_json(&key, &record)?;
+        let written = records.put_if(&key, bytes, precondition(known)).await?;
+        if written == Written::Yes {
+            return Ok(());
+        }
+    }
+    Err(LedgerError::Invalid {
+        key,
+        detail: "it changes with every attempt to write it".to_owned(),
+    })
 }
 
 /// Releases a claimed call, so that it can be claimed at the next poll.
@@ -198,7 +287,7 @@ pub async fn release_call(
     let Some((known, etag)) = audit_record(records, &ledger).await? else {
         return Ok(());
     };
-    if is_answered(&known, call) {
+    if known.answers(call) {
         return Ok(());
     }
     let known = (known, etag);
@@ -220,11 +309,14 @@ pub async fn is_ended(
 ) -> Result<bool, LedgerError> {
     let ledger = Ledger::new(call.execution_id.clone());
     let record = audit_record(records, &ledger).await?;
-    Ok(record.is_some_and(|(record, _)| is_answered(&record, call)))
+    Ok(record.is_some_and(|(record, _)| record.answers(call)))
 }
 
-fn is_answered(known: &AuditRecord, call: &AuditCall) -> bool {
-    known.number > call.number || (known.number == call.number && known.ended)
+impl AuditRecord {
+    /// Whether the call has been ended, by this auditor or by another, or a newer one has taken its place.
+    pub fn answers(&self, call: &AuditCall) -> bool {
+        self.number > call.number || (self.number == call.number && self.ended)
+    }
 }
 
 /// Records that the call has been answered.
@@ -242,6 +334,7 @@ pub async fn end_call(
     let known = audit_record(records, &ledger).await?;
     let record = AuditRecord {
         ended: true,
+        attempts: 0,
         ..record_of(call, known.as_ref(), now)
     };
     let precondition = match known {
@@ -256,12 +349,14 @@ pub async fn end_call(
     Ok(())
 }
 
-/// The call as the ledger holds it while it is open.
+/// The call as the ledger holds it while it is open and not claimed.
 fn record_of(
     call: &AuditCall,
     known: Option<&(AuditRecord, String)>,
     now: DateTime<Utc>,
 ) -> AuditRecord {
+    let same = known.map(|(record, _)| record);
+    let same = same.filter(|record| record.number == call.number);
     AuditRecord {
         version: LEDGER_VERSION,
         number: call.number,
@@ -271,6 +366,9 @@ fn record_of(
             || hours_until(now, call.deadline),
             |(record, _)| record.wait_hours,
         ),
+        reading: same.is_some_and(|record| record.reading),
+        attempts: same.map_or(0, |record| record.attempts),
+        answer: same.and_then(|record| record.answer),
         ended: false,
         claimed_until: None,
     }

@@ -21,6 +21,14 @@ pub enum AuditError {
         /// Why.
         refusal: Refusal,
     },
+    /// Its auditor died, or made no progress, each time.
+    #[error("the auditor of the run `{execution_id}` died {attempts} times, or made no progress")]
+    Died {
+        /// The run.
+        execution_id: ExecutionId,
+        /// Attempts since the last progress.
+        attempts: u32,
+    },
     /// The ledger could not be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -37,6 +45,12 @@ impl AuditError {
                 Some("the ids are the folders' names in `_recovery` at the destination".to_owned())
             }
             Self::Refused { refusal, .. } => refusal.hint.clone(),
+            Self::Died { .. } => Some(
+                "look for its execution id in the auditor's log; give the auditor more memory or time, and \
+                 invoke the planner with the same request and execution id again; or audit the run with \
+                 `event-recovery status`"
+                    .to_owned(),
+            ),
             Self::Ledger(error) => error.hint(),
             Self::Storage(error) => error.hint(),
         }
@@ -47,7 +61,7 @@ impl AuditError {
         match self {
             Self::Ledger(error) => error.request_id(),
             Self::Storage(error) => error.request_id(),
-            Self::UnknownRun(_) | Self::Refused { .. } => None,
+            Self::UnknownRun(_) | Self::Refused { .. } | Self::Died { .. } => None,
         }
     }
 
@@ -56,7 +70,7 @@ impl AuditError {
         match self {
             Self::Ledger(error) => error.is_transient(),
             Self::Storage(error) => error.is_transient(),
-            Self::UnknownRun(_) | Self::Refused { .. } => false,
+            Self::UnknownRun(_) | Self::Refused { .. } | Self::Died { .. } => false,
         }
     }
 }

@@ -13,7 +13,6 @@ use crate::storage::{ListedObject, OpenObject, Problem, StorageError, StorageOpe
 /// What a receipt says of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ExpectedFile {
-    pub(crate) size: u64,
     pub(crate) crc64nvme: String,
     /// Its events, or its lines.
     pub(crate) rows: u64,

@@ -1,6 +1,7 @@
 //! Writes a run's report and the mark of a complete run, even while another auditor of the same run does
 //! the same.
 
+use serde::{Deserialize, Serialize};
 use tracing::debug;
 
 use crate::audit::error::AuditError;
@@ -12,6 +13,37 @@ use crate::storage::{Precondition, Records, Written};
 pub(crate) const CONFLICTS_MAX: u32 = 16;
 
 /// The report as it was before an audit began to read its run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReportBefore {
+    /// `None` if there was none.
+    etag: Option<String>,
+    /// Its verdict, if it can be read.
+    pub(crate) verdict: Option<Verdict>,
+}
+
+impl ReportBefore {
+    /// Call before reading the run: the new report then replaces only a report written before that, so that
+    /// the report of the newest audit stays.
+    pub(crate) async fn look(
+        destination: &(impl Records + ?Sized),
+        ledger: &Ledger,
+    ) -> Result<Self, AuditError> {
+        #[derive(Deserialize)]
+        struct AnyReport {
+            verdict: Verdict,
+        }
+        let known = destination.find(&ledger.report_key()).await?;
+        let report = known
+            .as_ref()
+            .and_then(|known| serde_json::from_slice::<AnyReport>(&known.bytes).ok());
+        Ok(Self {
+            etag: known.map(|known| known.etag),
+            verdict: report.map(|report| report.verdict),
+        })
+    }
+}
+
+/// Where the report of an audit belongs.
 pub(crate) struct ReportSlot<'a, D: ?Sized> {
     destination: &'a D,
     ledger: &'a Ledger,
@@ -19,17 +51,16 @@ pub(crate) struct ReportSlot<'a, D: ?Sized> {
 }
 
 impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
-    /// Call before reading the run: the new report then replaces only a report written before that, so that
-    /// the report of the newest audit stays.
-    pub(crate) async fn look(destination: &'a D, ledger: &'a Ledger) -> Result<Self, AuditError> {
-        let known = destination.find(&ledger.report_key()).await?;
-        Ok(Self {
+    /// The slot of an audit that is to replace this report.
+    pub(crate) fn new(destination: &'a D, ledger: &'a Ledger, before: &ReportBefore) -> Self {
+        Self {
             destination,
             ledger,
-            precondition: known.map_or(Precondition::Absent, |known| {
-                Precondition::Unchanged(known.etag)
-            }),
-        })
+            precondition: match &before.etag {
+                None => Precondition::Absent,
+                Some(etag) => Precondition::Unchanged(etag.clone()),
+            },
+        }
     }
 
     /// Writes the report, the digests of its records, and the mark, unless another report was written
@@ -92,15 +123,15 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
             }
             settled = Some(etag);
         }
-        Err(Self::conflict(self.ledger).into())
+        Err(conflict(self.ledger).into())
     }
+}
 
-    /// The report changed during every audit of the run.
-    pub(crate) fn conflict(ledger: &Ledger) -> LedgerError {
-        LedgerError::Invalid {
-            key: ledger.report_key(),
-            detail: "it changes with every attempt to write it".to_owned(),
-        }
+/// The report changed during every audit of the run.
+pub(crate) fn conflict(ledger: &Ledger) -> LedgerError {
+    LedgerError::Invalid {
+        key: ledger.report_key(),
+        detail: "it changes with every attempt to write it".to_owned(),
     }
 }
 

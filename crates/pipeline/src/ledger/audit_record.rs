@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::report::Verdict;
 use crate::ledger::{Ledger, LedgerError, Versioned, read_record};
 use crate::storage::Records;
 
@@ -20,11 +21,48 @@ pub struct AuditRecord {
     /// See [`AuditCall::quiet`](crate::AuditCall::quiet).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
+    /// Whether an auditor has begun to read the run's receipts. It may have read one that changes from now
+    /// on, so such a change needs another call.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reading: bool,
+    /// Times that an auditor has begun to read since the last one that made progress.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts: u32,
+    /// What an auditor has found and counted in metrics. Only people remain to be notified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<AuditAnswer>,
     /// Whether an auditor has answered it.
     pub ended: bool,
     /// Until when one auditor claims the call exclusively, to send the notification.
     #[serde(default)]
     pub claimed_until: Option<DateTime<Utc>>,
+}
+
+/// What an auditor has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditAnswer {
+    /// What there is to say.
+    pub kind: AuditAnswerKind,
+    /// Whether the deadline passed with tasks still missing.
+    pub overdue: bool,
+    /// The verdict of the report that was replaced.
+    pub verdict_before: Option<Verdict>,
+}
+
+/// What there is to say about a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuditAnswerKind {
+    /// It has a report.
+    Audited,
+    /// The planner refused it.
+    Refused,
+    /// It could not be audited.
+    NotAudited,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Versioned for AuditRecord {
@@ -34,9 +72,9 @@ impl Versioned for AuditRecord {
 }
 
 impl AuditRecord {
-    /// Whether an auditor is still waiting for the run, or should be.
+    /// Whether an auditor is still waiting for the run, or should be, and will see every change from now on.
     pub fn is_open(&self, now: DateTime<Utc>) -> bool {
-        !self.ended && now < self.deadline
+        !self.ended && !self.reading && now < self.deadline
     }
 }
 

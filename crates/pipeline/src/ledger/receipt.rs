@@ -10,7 +10,7 @@ use crate::ledger::seal::Seal;
 use crate::ledger::{Ledger, LedgerError, Sealed, Versioned, unseal};
 use crate::storage::{ListedObject, Records};
 
-/// Receipts that are read at the same time, by planner and auditor.
+/// Receipts that are read at the same time by a planner.
 const RECEIPTS_READ_AT_ONCE: usize = 64;
 
 /// The result of one task, as a worker records it.
@@ -160,7 +160,7 @@ impl FoundReceipt {
     /// # Errors
     ///
     /// The storage's, and a receipt that a newer version of this software wrote.
-    async fn read(
+    pub(crate) async fn read(
         records: &(impl Records + ?Sized),
         receipt_key: &str,
     ) -> Result<Self, LedgerError> {

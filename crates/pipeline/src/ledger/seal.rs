@@ -26,11 +26,27 @@ pub enum Seal {
 
 /// The SHA-256 of the bytes, as records write it.
 pub fn digest(bytes: &[u8]) -> String {
-    let mut text = "sha256:".to_owned();
-    for byte in Sha256::digest(bytes) {
-        text.push_str(&format!("{byte:02x}"));
+    let mut sum = DigestSum::default();
+    sum.update(bytes);
+    sum.finish()
+}
+
+/// The [`digest`] of bytes that come in parts.
+#[derive(Clone, Default)]
+pub(crate) struct DigestSum(Sha256);
+
+impl DigestSum {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
     }
-    text
+
+    pub(crate) fn finish(self) -> String {
+        let mut text = "sha256:".to_owned();
+        for byte in self.0.finalize() {
+            text.push_str(&format!("{byte:02x}"));
+        }
+        text
+    }
 }
 
 /// Adds the digest to a JSON object as serde_json indents it, as the last member and in a new last

@@ -4,6 +4,7 @@ use std::future::Future;
 
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
 
 use crate::storage::{
     LevelPage, ListObjects, ListPage, ListedObject, Problem, StorageError, StorageOperation,
@@ -60,6 +61,35 @@ where
         }
     })
     .boxed()
+}
+
+/// A place in a listing, which can be kept to go on from there in another process. What the storage puts
+/// into it may not last longer than minutes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cursor {
+    next: Option<String>,
+    is_at_end: bool,
+}
+
+impl Cursor {
+    /// The next page of everything below `prefix`; `None` after the last one.
+    ///
+    /// # Errors
+    ///
+    /// The storage's; the cursor then stays where it is.
+    pub(crate) async fn page<S: ListObjects + ?Sized>(
+        &mut self,
+        storage: &S,
+        prefix: &str,
+    ) -> Result<Option<ListPage>, StorageError> {
+        if self.is_at_end {
+            return Ok(None);
+        }
+        let mut page = storage.list_page(prefix, self.next.as_deref()).await?;
+        self.next = page.next.take();
+        self.is_at_end = self.next.is_none();
+        Ok(Some(page))
+    }
 }
 
 /// Everything below a prefix in one page, for prefixes that hold few.

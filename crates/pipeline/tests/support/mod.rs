@@ -20,9 +20,9 @@ use event_recovery_format::{
     Envelope, EnvelopeScratch, EventWriter, NdjsonCompression, OutputFormat,
 };
 use event_recovery_pipeline::{
-    Delivery, Ended, ExecutionId, Ledger, ListObjects, LocalFolder, PlanLimits, Receipt,
-    RecoveryRequest, Report, RequestLimits, ResolvedRequest, Run, RunTerms, SourceKey, State, Task,
-    TaskId, Tolerance, TransformLimits, Unobserved, Worker,
+    AUDIT_CALL_VERSION, AuditCall, Delivery, Ended, ExecutionId, Ledger, ListObjects, LocalFolder,
+    PlanLimits, Receipt, RecoveryRequest, Report, RequestLimits, ResolvedRequest, Run, RunTerms,
+    SourceKey, State, Task, TaskId, Tolerance, TransformLimits, Unobserved, Worker,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -90,6 +90,17 @@ pub(crate) fn request(changes: Value) -> ResolvedRequest {
         .resolve(&RequestLimits::default(), &Tolerance::default(), at(NOW))
         .unwrap()
         .request
+}
+
+/// The first call of the run's auditor.
+pub(crate) fn audit_call(run: &ExecutionId, deadline: DateTime<Utc>) -> AuditCall {
+    AuditCall {
+        version: AUDIT_CALL_VERSION,
+        execution_id: run.clone(),
+        number: 1,
+        deadline,
+        quiet: false,
+    }
 }
 
 /// The first delivery of ten.

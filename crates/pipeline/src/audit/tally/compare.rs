@@ -1,56 +1,120 @@
-//! Compares the tally with the earlier audit and with the files in the destination.
+//! Compares the tally with the plan, with the earlier audit, and with the listings of receipts and files.
 
-use std::collections::BTreeMap;
-
-use event_recovery_format::OutputFormat;
-use futures::TryStreamExt;
-
-use super::{DISAGREEMENTS_MAX, RUN_AGAIN, Tally};
+use super::groups::{group_of, task_of};
+use super::hours::files_of;
+use super::naming::receipt_group;
+use super::{RUN_AGAIN, Tally};
 use crate::audit::error::AuditError;
-use crate::audit::file_check::check_content;
+use crate::audit::file_check::{ExpectedFile, check_content};
+use crate::ledger::receipt::{FoundReceipt, State};
 use crate::ledger::report::AuditDigests;
-use crate::ledger::task_lists::TaskList;
 use crate::ledger::{LedgerError, read_sealed, read_version, report_digest, seal};
-use crate::storage::listing::list_pages;
-use crate::storage::{ListObjects, ListedObject, OpenObject, Records};
+use crate::storage::{ListPage, ListedObject, OpenObject, Records};
 
 impl Tally<'_> {
-    /// Looks for receipts that belong to no task. Before the plan is complete, they may belong to a task
+    /// Whether every receipt must be of a task that was read. Before the plan is complete, it may be of one
     /// that was listed meanwhile.
-    pub(crate) async fn compare_receipts<D: ListObjects + ?Sized>(
+    pub(super) fn knows_all_tasks(&self) -> bool {
+        let sums = &self.sums;
+        self.plan.is_some() && sums.unlisted_hours == 0 && sums.lost_late_lists == 0
+    }
+
+    pub(super) fn subtract_receipts(&mut self, prefix: &str, page: ListPage) {
+        for object in page.objects {
+            let key = object.key;
+            match receipt_group(prefix, &key) {
+                Some(group) => self.sums.receipts.subtract(group, &key, 0),
+                None => self.disagree(format!("the receipt `{key}` belongs to no task of the run")),
+            }
+        }
+        for entry in page.unreadable {
+            let name = entry.name;
+            self.disagree(format!(
+                "the receipt `{name}` belongs to no task of the run"
+            ));
+        }
+    }
+
+    /// Where the files of the run are.
+    pub(super) fn file_prefixes(&self) -> [String; 2] {
+        [self.ledger.output_prefix(), self.ledger.rejected_prefix()]
+    }
+
+    pub(super) async fn subtract_files<D: Records + ?Sized>(
         &mut self,
         destination: &D,
+        page: ListPage,
+        reread: Option<&dyn OpenObject>,
     ) -> Result<(), AuditError> {
-        if self.plan.is_none() || self.unlisted_hours > 0 || self.lost_late_lists > 0 {
+        let success_key = self.ledger.success_key();
+        for file in page.objects {
+            if file.key == success_key {
+                continue;
+            }
+            let Some(group) = group_of(&file.key) else {
+                let key = file.key;
+                self.disagree(format!("`{key}` belongs to no task of the run"));
+                continue;
+            };
+            self.sums.files.subtract(group, &file.key, file.size);
+            if let Some(storage) = reread {
+                self.reread(destination, storage, &file).await?;
+            }
+        }
+        // No task writes such names, but a reader of the folder may read such files.
+        for entry in page.unreadable {
+            self.disagree(format!("`{}` belongs to no task of the run", entry.name));
+        }
+        Ok(())
+    }
+
+    /// Compares the content of a file with what its receipt says. Whether it has a receipt is found out
+    /// apart.
+    async fn reread<D: Records + ?Sized>(
+        &mut self,
+        destination: &D,
+        storage: &dyn OpenObject,
+        file: &ListedObject,
+    ) -> Result<(), AuditError> {
+        let Some(task) = task_of(&file.key) else {
             return Ok(());
-        }
-        let mut strays = Vec::new();
-        let prefix = self.ledger.receipts_prefix();
-        let mut pages = list_pages(destination, &prefix);
-        while let Some(page) = pages.try_next().await? {
-            let keys = page.objects.into_iter().map(|object| object.key);
-            strays.extend(keys.filter(|key| !self.receipt_keys.contains(key)));
-            strays.extend(page.unreadable.into_iter().map(|entry| entry.name));
-            strays.truncate(DISAGREEMENTS_MAX);
-        }
-        for key in strays {
-            self.disagree(format!("the receipt `{key}` belongs to no task of the run"));
+        };
+        let receipt_key = format!("{}{task}.json", self.ledger.receipts_prefix());
+        let found = FoundReceipt::read(destination, &receipt_key).await?;
+        let FoundReceipt::Receipt(receipt) = found else {
+            return Ok(());
+        };
+        let State::Done(done) = receipt.value.state else {
+            return Ok(());
+        };
+        let named = files_of(*done).find(|(output, _)| output.key == file.key);
+        let Some((output, rejected)) = named.filter(|(output, _)| output.size == file.size) else {
+            return Ok(());
+        };
+        let expected = ExpectedFile {
+            crc64nvme: output.crc64nvme,
+            rows: output.rows,
+            rejected,
+        };
+        let format = self.request.request.output;
+        if let Some(finding) = check_content(storage, file, &expected, format).await? {
+            self.disagree(format!("`{}` {finding}", file.key));
         }
         Ok(())
     }
 
     /// Compares report, plan and receipts with what the newest audit saw.
-    pub(crate) async fn compare_with_audit<D: Records + ?Sized>(
+    pub(super) async fn compare_with_audit<D: Records + ?Sized>(
         &mut self,
         destination: &D,
     ) -> Result<(), AuditError> {
         let (report_key, digests_key) = (self.ledger.report_key(), self.ledger.digests_key());
-        let Some(record) = destination.get(&report_key).await? else {
+        let Some(record) = destination.find(&report_key).await? else {
             return Ok(());
         };
         let report = match read_version(&report_key, &record.bytes) {
             Ok(version) if version < seal::SEALED_SINCE_VERSION => {
-                self.unverifiable_records += 1;
+                self.sums.unverifiable_records += 1;
                 return Ok(());
             }
             Ok(_) => report_digest(&report_key, &record.bytes)?,
@@ -75,85 +139,23 @@ impl Tally<'_> {
         let plan_key = self.ledger.plan_key();
         for (key, then, now) in [
             (report_key, Some(audit.report), Some(report)),
-            (plan_key, audit.plan, self.plan_digest.clone()),
+            (plan_key, audit.plan, self.digests.plan.clone()),
         ] {
             if then.is_some() && then != now {
                 self.disagree(format!("the record `{key}` was changed after the audit"));
             }
         }
-        if !self.late_plan_digests.starts_with(&audit.late_plans) {
+        if !self.digests.late_plans.starts_with(&audit.late_plans) {
             self.disagree("late plans were changed after the audit".to_owned());
         }
         let first = audit.receipts.into_iter();
-        let first = first.map(|(hour, digest)| (TaskList { hour, number: 0 }.label(), digest));
-        let known: BTreeMap<String, &String> = self
-            .receipts_digests
-            .iter()
-            .map(|(list, digest)| (list.label(), digest))
-            .collect();
-        let changed: Vec<String> = first
-            .chain(audit.late_receipts)
-            .filter(|(label, then)| known.get(label) != Some(&then))
-            .map(|(label, _)| label)
-            .collect();
-        for label in changed {
-            self.disagree(format!(
-                "receipts of hour `{label}` were changed after the audit"
-            ));
-        }
-        Ok(())
-    }
-
-    /// Compares the files in the destination with those that the receipts name, in both directions.
-    pub(crate) async fn compare_files<D: ListObjects + ?Sized>(
-        &mut self,
-        destination: &D,
-        reread: Option<&dyn OpenObject>,
-    ) -> Result<(), AuditError> {
-        let success_key = self.ledger.success_key();
-        let format = self.request.request.output;
-        for prefix in [self.ledger.output_prefix(), self.ledger.rejected_prefix()] {
-            let mut pages = list_pages(destination, &prefix);
-            while let Some(page) = pages.try_next().await? {
-                for file in page.objects.iter().filter(|file| file.key != success_key) {
-                    self.compare_file(file, reread, format).await?;
-                }
-                // No task writes such names, but a reader of the folder may read such files.
-                for entry in &page.unreadable {
-                    self.disagree(format!("`{}` belongs to no task of the run", entry.name));
-                }
+        let first = first.map(|(hour, digest)| (hour.label(), digest));
+        for (label, then) in first.chain(audit.late_receipts) {
+            if self.sums.receipts_digests.get(&label) != Some(&then) {
+                self.disagree(format!(
+                    "receipts of hour `{label}` were changed after the audit"
+                ));
             }
-        }
-        let mut absent: Vec<String> = self.files.drain().map(|(key, _)| key).collect();
-        absent.sort_unstable();
-        for key in absent {
-            self.disagree(format!("`{key}` is gone: remove its receipt and run again"));
-        }
-        Ok(())
-    }
-
-    async fn compare_file(
-        &mut self,
-        file: &ListedObject,
-        reread: Option<&dyn OpenObject>,
-        format: OutputFormat,
-    ) -> Result<(), AuditError> {
-        let (key, size) = (&file.key, file.size);
-        match (self.files.remove(key), reread) {
-            (Some(expected), _) if expected.size != size => {
-                let expected = expected.size;
-                self.disagree(format!("`{key}` has {size} bytes instead of {expected}"));
-            }
-            (Some(expected), Some(storage)) => {
-                let finding = check_content(storage, file, &expected, format).await?;
-                if let Some(finding) = finding {
-                    self.disagree(format!("`{key}` {finding}"));
-                }
-            }
-            (Some(_), None) => {}
-            // While tasks are open, a file can be there before its receipt.
-            (None, _) if self.objects.missing > 0 || self.objects.failed > 0 => {}
-            (None, _) => self.disagree(format!("`{key}` belongs to no task of the run")),
         }
         Ok(())
     }
@@ -169,11 +171,12 @@ impl Tally<'_> {
             bytes += late.bytes;
             foreign_names += late.foreign_names;
         }
-        let found = &self.objects;
+        let sums = &self.sums;
+        let found = &sums.objects;
         let is_equal = (planned.listed, planned.pruned, planned.planned)
             == (found.listed, found.pruned, found.planned)
-            && (bytes, foreign_names) == (self.listed_bytes, self.listed_foreign_names)
-            && plan.hours == self.listed_hours + self.unlisted_hours;
+            && (bytes, foreign_names) == (sums.listed_bytes, sums.listed_foreign_names)
+            && plan.hours == sums.listed_hours + sums.unlisted_hours;
         if !is_equal {
             self.disagree("the plan does not agree with its task lists".to_owned());
         }

@@ -55,7 +55,7 @@ impl Tally<'_> {
         D: ListObjects + Records + ?Sized,
     {
         let numbers = late_plan_numbers(destination, self.ledger).await?;
-        let mut previous = self.plan_digest.clone();
+        let mut previous = self.digests.plan.clone();
         for (number, expected) in numbers.into_iter().zip(1..) {
             let key = self.ledger.late_plan_key(number);
             if number != expected {
@@ -84,7 +84,7 @@ impl Tally<'_> {
                 ));
             }
             previous = Some(plan.digest.clone());
-            self.late_plan_digests.push(plan.digest);
+            self.digests.late_plans.push(plan.digest);
             self.late_plans.push(plan.value);
         }
         Ok(())
@@ -101,6 +101,7 @@ impl Tally<'_> {
         match unseal::<RecheckRecord>(&key, &record) {
             Ok(recheck) => {
                 self.check_seal(&key, recheck.seal);
+                self.digests.recheck = Some(recheck.digest);
                 self.recheck = Some(recheck.value);
             }
             Err(error @ LedgerError::Invalid { .. }) => {

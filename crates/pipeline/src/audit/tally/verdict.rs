@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Tally;
+use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::unexpected::Unexpected;
 use crate::ledger::report::{AuditDigests, Finality, Report, Times, Verdict};
 use crate::ledger::{LEDGER_VERSION, SOFTWARE};
@@ -36,29 +37,29 @@ impl Tally<'_> {
             reasons: [incomplete, needs_look].concat(),
             finality: Some(finality),
             request: self.request.request,
-            objects: self.objects,
-            bytes: self.counts.bytes,
-            events: self.counts.events,
-            rejected_fragments: self.counts.rejected_fragments,
-            outside_tolerance_max_millis: self.counts.outside_tolerance_max_millis,
-            foreign_names: self.foreign_names,
-            empty_objects: self.empty_objects,
+            objects: self.sums.objects,
+            bytes: self.sums.counts.bytes,
+            events: self.sums.counts.events,
+            rejected_fragments: self.sums.counts.rejected_fragments,
+            outside_tolerance_max_millis: self.sums.counts.outside_tolerance_max_millis,
+            foreign_names: self.sums.foreign_names,
+            empty_objects: self.sums.empty_objects,
             unexpected,
-            late: self.late,
+            late: self.sums.late,
             changed,
             vanished,
-            unverifiable_records: self.unverifiable_records,
-            output: self.output,
-            unrecovered: self.unrecovered,
-            rejected_files: self.rejected_files,
+            unverifiable_records: self.sums.unverifiable_records,
+            output: self.sums.output,
+            unrecovered: self.sums.unrecovered,
+            rejected_files: self.sums.rejected_files,
             times: Times {
                 created_at: self.request.created_at,
                 planned_at,
-                finished_at: self.finished_at,
+                finished_at: self.sums.finished_at,
                 audited_at: self.now,
                 duration_millis: u64::try_from(duration.num_milliseconds()).unwrap_or(0),
             },
-            hours: self.hours,
+            hours: self.sums.hours,
         };
         (report, digests)
     }
@@ -68,27 +69,32 @@ impl Tally<'_> {
         let mut digests = AuditDigests {
             version: LEDGER_VERSION,
             report: String::new(),
-            plan: self.plan_digest.clone().filter(|_| self.plan.is_some()),
+            plan: self.digests.plan.clone(),
             receipts: BTreeMap::new(),
-            late_plans: self.late_plan_digests.clone(),
+            late_plans: self.digests.late_plans.clone(),
             late_receipts: BTreeMap::new(),
         };
-        for (list, digest) in &self.receipts_digests {
-            match list.number {
-                0 => digests.receipts.insert(list.hour, digest.clone()),
-                _ => digests.late_receipts.insert(list.label(), digest.clone()),
-            };
+        for (label, digest) in &self.sums.receipts_digests {
+            match HourPrefix::parse(label) {
+                Ok(hour) => drop(digests.receipts.insert(hour, digest.clone())),
+                Err(_) => drop(digests.late_receipts.insert(label.clone(), digest.clone())),
+            }
         }
         digests
     }
 
     /// Of which time the verdict is.
     fn finality(&self) -> Finality {
-        let listed = self.hours.iter().filter_map(|hour| hour.listed_at).min();
+        let listed = self
+            .sums
+            .hours
+            .iter()
+            .filter_map(|hour| hour.listed_at)
+            .min();
         let listed_at = listed.unwrap_or(self.request.created_at);
         let finality = Finality::new(listed_at, self.request.final_after());
         // An hour that is not listed is of no time.
-        let is_whole = self.plan.is_some() && self.unlisted_hours == 0;
+        let is_whole = self.plan.is_some() && self.sums.unlisted_hours == 0;
         Finality {
             is_final: finality.is_final && is_whole,
             ..finality
@@ -103,16 +109,16 @@ impl Tally<'_> {
 
     fn reasons_for_incomplete(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        let objects = &self.objects;
+        let objects = &self.sums.objects;
         if self.plan.is_none() {
             reasons.push(format!(
                 "the plan is not complete: {} hours not listed",
-                self.unlisted_hours
+                self.sums.unlisted_hours
             ));
-        } else if self.unlisted_hours > 0 {
+        } else if self.sums.unlisted_hours > 0 {
             reasons.push(format!(
                 "the task lists of {} hours are gone",
-                self.unlisted_hours
+                self.sums.unlisted_hours
             ));
         }
         if objects.failed > 0 {
@@ -123,21 +129,21 @@ impl Tally<'_> {
         }
         if objects.listed != objects.pruned + objects.planned
             || objects.planned != objects.done + objects.failed + objects.missing
-            || !self.counts.balances()
+            || !self.sums.counts.balances()
         {
             reasons.push("the balance does not close".to_owned());
         }
-        reasons.extend(self.disagreements.iter().cloned());
+        reasons.extend(self.sums.disagreements.iter().cloned());
         reasons
     }
 
     fn reasons_for_a_look(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        let events = &self.counts.events;
-        if self.counts.rejected_fragments > 0 {
+        let events = &self.sums.counts.events;
+        if self.sums.counts.rejected_fragments > 0 {
             reasons.push(format!(
                 "rejected fragments: {}",
-                self.counts.rejected_fragments
+                self.sums.counts.rejected_fragments
             ));
         }
         if events.repeated_ids > 0 {
@@ -150,15 +156,15 @@ impl Tally<'_> {
             reasons.push(format!(
                 "events that arrived outside of their objects' tolerance: {}, by up to {:.1} s",
                 events.outside_tolerance,
-                self.counts.outside_tolerance_max_millis as f64 / 1000.0
+                self.sums.counts.outside_tolerance_max_millis as f64 / 1000.0
             ));
         }
-        if self.objects.listed == 0 {
+        if self.sums.objects.listed == 0 {
             reasons.push("no objects at all in the range".to_owned());
-        } else if self.objects.done > 0 && events.found == 0 {
+        } else if self.sums.objects.done > 0 && events.found == 0 {
             reasons.push(format!(
                 "no events at all in {} objects, of which {} hold nothing",
-                self.objects.done, self.empty_objects
+                self.sums.objects.done, self.sums.empty_objects
             ));
         }
         if let Some(unexpected) = self.unexpected()
@@ -194,10 +200,10 @@ impl Tally<'_> {
                 }
             }
         }
-        if self.foreign_names > 0 {
+        if self.sums.foreign_names > 0 {
             reasons.push(format!(
                 "objects with foreign names: {}",
-                self.foreign_names
+                self.sums.foreign_names
             ));
         }
         reasons
