@@ -291,7 +291,7 @@ impl Planner<'_> {
                 (Some(receipt), _) if receipt.is_done() => self.observer.task_ended(&receipt),
                 (Some(receipt), Some(etag)) if receipt.has_failed(now) => {
                     failed.push((ledger.receipt_key(&task.id()), receipt, etag));
-                    again.push(task);
+                    again.push(task.again());
                 }
                 _ if is_awaited => {}
                 _ => again.push(task),

@@ -173,6 +173,14 @@ pub trait StagedObject: Write + Send {
     }
     /// Makes the object visible as a whole, in place of one with the same key. May block.
     fn commit(self: Box<Self>) -> Result<(), StorageError>;
+    /// As [`commit`](Self::commit), but only if there is no object with the key. May block.
+    ///
+    /// The provided implementation replaces the object. That is right where nothing but an attempt that has died can
+    /// have left one, as in a folder, where only one process at a time carries out a run.
+    fn commit_first(self: Box<Self>) -> Result<Written, StorageError> {
+        self.commit()?;
+        Ok(Written::Yes)
+    }
 }
 
 /// Where backups are read from.

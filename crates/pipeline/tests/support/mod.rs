@@ -20,8 +20,8 @@ use event_recovery_format::{
     Envelope, EnvelopeScratch, EventWriter, NdjsonCompression, OutputFormat,
 };
 use event_recovery_pipeline::{
-    Delivery, Ended, ExecutionId, Ledger, ListObjects, LocalFolder, PlanLimits, Receipt,
-    RecoveryRequest, Report, RequestLimits, ResolvedRequest, Run, SourceKey, State, Task, TaskId,
+    AuditLooks, Delivery, Ended, ExecutionId, Ledger, ListObjects, LocalFolder, PlanLimits, Receipt,
+    RecoveryRequest, Report, RequestLimits, ResolvedRequest, Run, SourceAccess, SourceKey, State, Task, TaskId,
     Tolerance, TransformLimits, Unobserved, Worker,
 };
 use serde_json::{Value, json};
@@ -175,6 +175,8 @@ impl Sandbox {
             auditor: None,
             limits: TransformLimits::default(),
             observer: Arc::new(Unobserved),
+            access: SourceAccess::default(),
+            audits: AuditLooks::default(),
         }
     }
 
