@@ -133,9 +133,7 @@ impl Queue {
             .set_entries(Some(entries))
             .send()
             .await
-            .map_err(|error| {
-                self.error(|problem| QueueError::new(bodies.len(), problem), error)
-            })?;
+            .map_err(|error| self.error(|problem| QueueError::new(bodies.len(), problem), error))?;
         Ok(sent.failed)
     }
 }

@@ -116,7 +116,9 @@ impl Postponed {
         let until = self.until.min(now + VISIBILITY_TIME).max(now) + LAST_CHANGE_TIME;
         let all = async { while self.changes.join_next().await.is_some() {} };
         if timeout_at(until.into(), all).await.is_err() {
-            tracing::warn!("messages keep their visibility timeout, since the queue does not answer");
+            tracing::warn!(
+                "messages keep their visibility timeout, since the queue does not answer"
+            );
         }
     }
 }

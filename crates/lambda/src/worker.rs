@@ -216,8 +216,8 @@ impl WorkerFunction {
         let mut paused = 0_u32;
         while let Some(attempt) = attempts.join_next().await {
             // The message of one that died stays among the failed.
-            let Ok((received, attempt)) = attempt
-                .inspect_err(|error| tracing::error!(%error, "a task died"))
+            let Ok((received, attempt)) =
+                attempt.inspect_err(|error| tracing::error!(%error, "a task died"))
             else {
                 continue;
             };

@@ -86,7 +86,10 @@ impl fmt::Display for QueueError {
         match self.request {
             QueueRequest::Send => write!(formatter, "could not queue {tasks} tasks: {problem}"),
             QueueRequest::ChangeVisibility => {
-                write!(formatter, "could not change the visibility timeout: {problem}")
+                write!(
+                    formatter,
+                    "could not change the visibility timeout: {problem}"
+                )
             }
         }
     }

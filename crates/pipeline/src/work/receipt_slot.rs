@@ -73,7 +73,10 @@ impl<'a> ReceiptSlot<'a> {
 
     /// Writes the receipt if there is none. Returns it, or the one that is done already; `None` if there is
     /// another one, which [`write`](Self::write) may replace.
-    pub(crate) async fn write_first(&mut self, state: State) -> Result<Option<Receipt>, LedgerError> {
+    pub(crate) async fn write_first(
+        &mut self,
+        state: State,
+    ) -> Result<Option<Receipt>, LedgerError> {
         let receipt = self.receipt(state);
         let bytes = to_json(&self.key, &receipt)?;
         let written = self

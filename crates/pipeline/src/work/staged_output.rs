@@ -63,7 +63,11 @@ impl StagedOutput {
                 if self.object.commit_first()? == Written::PreconditionFailed {
                     let problem = "another attempt at the task has written it";
                     let problem = Problem::Transient(problem.to_owned());
-                    return Err(StorageError::new(StorageOperation::Write, self.key, problem));
+                    return Err(StorageError::new(
+                        StorageOperation::Write,
+                        self.key,
+                        problem,
+                    ));
                 }
             }
         }

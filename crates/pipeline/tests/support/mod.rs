@@ -20,9 +20,9 @@ use event_recovery_format::{
     Envelope, EnvelopeScratch, EventWriter, NdjsonCompression, OutputFormat,
 };
 use event_recovery_pipeline::{
-    AuditLooks, Delivery, Ended, ExecutionId, Ledger, ListObjects, LocalFolder, PlanLimits, Receipt,
-    RecoveryRequest, Report, RequestLimits, ResolvedRequest, Run, SourceAccess, SourceKey, State, Task, TaskId,
-    Tolerance, TransformLimits, Unobserved, Worker,
+    AuditLooks, Delivery, Ended, ExecutionId, Ledger, ListObjects, LocalFolder, PlanLimits,
+    Receipt, RecoveryRequest, Report, RequestLimits, ResolvedRequest, Run, SourceAccess, SourceKey,
+    State, Task, TaskId, Tolerance, TransformLimits, Unobserved, Worker,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -101,7 +101,8 @@ pub(crate) fn last_delivery() -> Delivery {
     delivery(10)
 }
 
-fn delivery(number: u32) -> Delivery {
+/// The delivery with this number, of ten.
+pub(crate) fn delivery(number: u32) -> Delivery {
     Delivery {
         number,
         deliveries_max: 10,
