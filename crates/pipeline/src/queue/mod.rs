@@ -100,3 +100,17 @@ impl Error for QueueError {
         self.circumstances.source()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_the_queue_was_asked() {
+        let sending = QueueError::new(3, "no answer");
+        assert_eq!(sending.to_string(), "could not queue 3 tasks: no answer");
+        let changing = QueueError::visibility("no answer");
+        let expected = "could not change the visibility timeout: no answer";
+        assert_eq!(changing.to_string(), expected);
+    }
+}
