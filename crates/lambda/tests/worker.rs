@@ -349,17 +349,12 @@ async fn a_source_that_denies_everything_pauses_the_worker_and_burns_no_task() {
     assert_eq!(left.len(), 8, "every task stays in the queue");
     assert_eq!(opened.calls(Operation::Open, ""), 5);
     assert!(case.sandbox.tree().is_empty(), "no receipt says failed");
-    let mut timeouts: Vec<u32> = case
-        .timeouts
-        .0
-        .lock()
-        .unwrap()
-        .iter()
-        .map(|t| t.1)
-        .collect();
-    timeouts.sort_unstable();
-    // Four as after any transient error; the one that began the pause, and those after it.
-    assert_eq!(timeouts, [60, 60, 60, 60, 1800, 1800, 1800, 1800]);
+    let timeouts = case.timeouts.0.lock().unwrap().clone();
+    let of_pause = timeouts.iter().filter(|(_, secs)| *secs == 1800).count();
+    // The first ones may be over before the pause begins, and wait as after any transient error.
+    assert!(of_pause >= 4, "{timeouts:?}");
+    assert!(timeouts.iter().all(|(_, secs)| [60, 1800].contains(secs)));
+    assert_eq!(timeouts.len(), 8);
     // What comes in the pause is not begun, but for a last delivery, which leaves a receipt.
     let messages = vec![case.message(0, 3).await, case.message(1, 10).await];
     let left = Case::answer(&function, messages, 300).await;
