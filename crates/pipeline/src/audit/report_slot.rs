@@ -22,7 +22,7 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
     /// Call before reading the run: the new report then replaces only a report written before that, so that
     /// the report of the newest audit stays.
     pub(crate) async fn look(destination: &'a D, ledger: &'a Ledger) -> Result<Self, AuditError> {
-        let known = destination.get(&ledger.report_key()).await?;
+        let known = destination.find(&ledger.report_key()).await?;
         Ok(Self {
             destination,
             ledger,
@@ -57,7 +57,7 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
             self.destination.put(&digests_key, bytes).await?;
             // Another auditor may have written its own report and digests in between. Where they
             // say the same, it does not matter whose are there.
-            let now = self.destination.get(&key).await?;
+            let now = self.destination.find(&key).await?;
             let is_same = match now {
                 Some(record) => report_digest(&key, &record.bytes)? == digest,
                 None => false,

@@ -104,7 +104,7 @@ impl Refusal {
     /// Removes the refusal of an earlier call, since this one resumes the run.
     pub(crate) async fn lift(records: &dyn Records, ledger: &Ledger) -> Result<(), LedgerError> {
         let key = ledger.refused_key();
-        if records.get(&key).await?.is_some() {
+        if records.find(&key).await?.is_some() {
             records.delete(&key).await?;
         }
         Ok(())

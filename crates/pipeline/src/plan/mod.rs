@@ -243,7 +243,7 @@ impl Planner<'_> {
     ) -> Result<u64, PlanError> {
         let queued_key = ledger.queued_key(tasks.head.hour);
         if frozen_before && self.queue.is_durable() {
-            let queued = self.ledger.get(&queued_key).await?.is_some();
+            let queued = self.ledger.find(&queued_key).await?.is_some();
             if queued {
                 return Ok(0);
             }

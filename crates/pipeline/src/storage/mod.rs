@@ -143,6 +143,11 @@ pub trait OpenObject: Send + Sync {
 pub trait Records: Send + Sync {
     /// The record, or `None` if there is none.
     async fn get(&self, key: &str) -> Result<Option<Record>, StorageError>;
+    /// As [`get`](Self::get), for a record that is often absent. A storage that denies the reading of what is absent
+    /// should look in a listing first; the provided implementation does not.
+    async fn find(&self, key: &str) -> Result<Option<Record>, StorageError> {
+        self.get(key).await
+    }
     /// Writes the record, whatever was there.
     async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError>;
     /// Writes the record if the precondition holds at that moment.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::Mutex;
 
-use crate::ledger::audit_record::audit_record;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::audit_record::AuditRecord;
+use crate::ledger::{Ledger, LedgerError, unseal};
 use crate::request::execution_id::ExecutionId;
 use crate::storage::Records;
 
@@ -54,10 +54,10 @@ impl AuditLooks {
         now: DateTime<Utc>,
     ) -> Result<Option<u32>, LedgerError> {
         if look == Look::Now {
-            let record = audit_record(records, ledger).await?;
+            let record = look_now(records, ledger).await?;
             return Ok(record
-                .filter(|(record, _)| !record.is_open(now))
-                .map(|(record, _)| record.wait_hours));
+                .filter(|record| !record.is_open(now))
+                .map(|record| record.wait_hours));
         }
         // Locked until the answer is there, so that tasks that end together share one look.
         let mut open = self.0.lock().await;
@@ -66,7 +66,7 @@ impl AuditLooks {
             return Ok(None);
         }
         open.remove(run);
-        let Some((record, _)) = audit_record(records, ledger).await? else {
+        let Some(record) = look_now(records, ledger).await? else {
             return Ok(None);
         };
         if !record.is_open(now) {
@@ -83,6 +83,17 @@ impl AuditLooks {
         }
         Ok(None)
     }
+}
+
+/// Read without a listing first: the auditor is called before the first task is queued, so the record is there.
+async fn look_now(
+    records: &(impl Records + ?Sized),
+    ledger: &Ledger,
+) -> Result<Option<AuditRecord>, LedgerError> {
+    let key = ledger.audit_key();
+    let record = records.get(&key).await?;
+    let sealed = record.map(|record| unseal::<AuditRecord>(&key, &record));
+    Ok(sealed.transpose()?.map(|sealed| sealed.value))
 }
 
 #[cfg(test)]

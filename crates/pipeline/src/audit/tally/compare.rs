@@ -42,7 +42,7 @@ impl Tally<'_> {
         destination: &D,
     ) -> Result<(), AuditError> {
         let (report_key, digests_key) = (self.ledger.report_key(), self.ledger.digests_key());
-        let Some(record) = destination.get(&report_key).await? else {
+        let Some(record) = destination.find(&report_key).await? else {
             return Ok(());
         };
         let report = match read_version(&report_key, &record.bytes) {
