@@ -43,10 +43,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// The worker.
 pub struct WorkerFunction {
-    worker: Arc<Worker>,
-    breaker: Arc<Breaker>,
+    tasks: Arc<Tasks>,
     messages: Arc<dyn ChangeVisibility>,
-    deliveries_max: u32,
     concurrency: usize,
     stack: String,
 }
@@ -70,6 +68,46 @@ enum Attempt {
     OutOfTime,
     /// Not begun: the source denies everything.
     Paused,
+}
+
+/// Begins tasks, as long as there is time and the source does not deny everything.
+struct Tasks {
+    worker: Worker,
+    breaker: Breaker,
+    deliveries_max: u32,
+}
+
+impl Tasks {
+    async fn attempt(&self, received: &Received, begin_until: Instant) -> Attempt {
+        let began = Instant::now();
+        if began >= begin_until {
+            return Attempt::OutOfTime;
+        }
+        let left = begin_until - began + TASK_TIME_LEAST;
+        let delivery = self.delivery(&received.message, left);
+        // A last delivery must leave a receipt: nobody else will.
+        if self.breaker.is_paused(began) && !delivery.is_last() {
+            return Attempt::Paused;
+        }
+        let ended = self.worker.work(&received.task, delivery).await;
+        // Before the next task may begin.
+        let denials = self.worker.access.denials();
+        Attempt::Ended {
+            ended,
+            took: began.elapsed(),
+            pause: self.breaker.judge(denials, Instant::now()),
+        }
+    }
+
+    fn delivery(&self, message: &SqsMessage, left: Duration) -> Delivery {
+        Delivery {
+            number: receive_count(message),
+            deliveries_max: self.deliveries_max,
+            now: Utc::now(),
+            attempt_secs_max: u32::try_from(left.as_secs())
+                .map_or(ATTEMPT_SECS_MAX, |left| left.min(ATTEMPT_SECS_MAX)),
+        }
+    }
 }
 
 impl WorkerFunction {
@@ -112,10 +150,12 @@ impl WorkerFunction {
     ) -> Self {
         let concurrency = memory_mb.saturating_sub(FUNCTION_MEMORY_MB) / TASK_MEMORY_MB;
         Self {
-            worker: Arc::new(worker),
-            breaker: Arc::default(),
+            tasks: Arc::new(Tasks {
+                worker,
+                breaker: Breaker::default(),
+                deliveries_max,
+            }),
             messages,
-            deliveries_max,
             concurrency: concurrency.max(1) as usize,
             stack,
         }
@@ -165,11 +205,11 @@ impl WorkerFunction {
     /// Announces the last delivery of a task in its receipt, before any other task of the batch can crash the
     /// function.
     async fn announce_last(&self, received: &Received, left: Duration) {
-        let delivery = self.delivery(&received.message, left);
+        let delivery = self.tasks.delivery(&received.message, left);
         if !delivery.is_last() {
             return;
         }
-        if let Err(error) = self.worker.announce(&received.task, delivery).await {
+        if let Err(error) = self.tasks.worker.announce(&received.task, delivery).await {
             let key = received.task.key.as_str();
             let hint = error.hint();
             let failed_request_id = error.request_id().map(ToString::to_string);
@@ -189,27 +229,13 @@ impl WorkerFunction {
         let slots = Arc::new(Semaphore::new(concurrency));
         let mut attempts = JoinSet::new();
         for received in tasks {
-            let (worker, slots) = (Arc::clone(&self.worker), Arc::clone(&slots));
-            let breaker = Arc::clone(&self.breaker);
-            let reserve = begin_until.saturating_duration_since(Instant::now());
-            let delivery = self.delivery(&received.message, reserve + TASK_TIME_LEAST);
+            let (tasks, slots) = (Arc::clone(&self.tasks), Arc::clone(&slots));
             attempts.spawn(async move {
                 let Ok(_slot) = slots.acquire().await else {
                     return (received, Attempt::OutOfTime);
                 };
-                let began = Instant::now();
-                if began >= begin_until {
-                    return (received, Attempt::OutOfTime);
-                }
-                // A last delivery must leave a receipt: nobody else will.
-                if breaker.is_paused(began) && !delivery.is_last() {
-                    return (received, Attempt::Paused);
-                }
-                let ended = worker.work(&received.task, delivery).await;
-                // Before the next task may begin.
-                let pause = breaker.judge(worker.access.denials(), Instant::now());
-                let took = began.elapsed();
-                (received, Attempt::Ended { ended, took, pause })
+                let attempt = tasks.attempt(&received, begin_until).await;
+                (received, attempt)
             });
         }
         let mut acknowledged = BTreeSet::new();
@@ -223,8 +249,8 @@ impl WorkerFunction {
             };
             match attempt {
                 Attempt::Ended { ended, took, pause } => {
-                    if let (Some(pause), Err(error)) = (pause, &ended) {
-                        self.log_pause(error, pause);
+                    if let Some(pause) = pause {
+                        self.log_pause(pause, ended.as_ref().err());
                     }
                     match ended {
                         Ok(receipt) => {
@@ -256,28 +282,22 @@ impl WorkerFunction {
         acknowledged
     }
 
-    fn delivery(&self, message: &SqsMessage, left: Duration) -> Delivery {
-        Delivery {
-            number: receive_count(message),
-            deliveries_max: self.deliveries_max,
-            now: Utc::now(),
-            attempt_secs_max: u32::try_from(left.as_secs())
-                .map_or(ATTEMPT_SECS_MAX, |left| left.min(ATTEMPT_SECS_MAX)),
-        }
-    }
-
-    /// Logs that the source denies everything, and what to check.
-    fn log_pause(&self, error: &WorkError, pause: Duration) {
-        LogLine::new("the source denies everything, the worker pauses")
-            .error(error, error.hint(), error.request_id())
+    /// Logs that the source denies everything, and what to check. There is no error after a last delivery, which leaves a
+    /// receipt.
+    fn log_pause(&self, pause: Duration, error: Option<&WorkError>) {
+        let line = LogLine::new("the source denies everything, the worker pauses")
             .field(
                 "check",
                 "the trust policy of the platform's role and its external id, the roles on the way there, \
-                 the policies of the role and of the bucket, and those of the KMS key",
+                 the policies of the role and of the bucket, and that of the KMS key",
             )
             .field("pause_secs", pause.as_secs())
-            .metric("SourceDenied", Unit::Count, 1)
-            .write(&self.stack);
+            .metric("SourceDenied", Unit::Count, 1);
+        let line = match error {
+            Some(error) => line.error(error, error.hint(), error.request_id()),
+            None => line,
+        };
+        line.write(&self.stack);
     }
 
     fn retry_later(
@@ -288,7 +308,7 @@ impl WorkerFunction {
         postponed: &mut Postponed,
     ) {
         let receives = receive_count(&received.message);
-        let wait_secs = match error.is_denied() && self.breaker.is_paused(Instant::now()) {
+        let wait_secs = match error.is_denied() && self.tasks.breaker.is_paused(Instant::now()) {
             true => backoff(DENIED_SECS, receives, DENIED_SECS_MAX),
             false => backoff(RETRY_SECS, receives, RETRY_SECS_MAX),
         };
