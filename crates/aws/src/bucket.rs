@@ -222,8 +222,8 @@ impl Records for Bucket {
     async fn find(&self, key: &str) -> Result<Option<Record>, StorageError> {
         match self.list_page(key, None).await {
             Ok(page) if page.objects.iter().all(|object| object.key != key) => Ok(None),
+            Err(error) if error.is_transient() => Err(error),
             // Whoever may not list may be allowed to read.
-            Err(error) if !matches!(error.problem, Problem::AccessDenied(_)) => Err(error),
             _ => self.get(key).await,
         }
     }

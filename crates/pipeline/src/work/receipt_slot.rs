@@ -87,7 +87,7 @@ impl<'a> ReceiptSlot<'a> {
         }
         let known = KnownReceipt::read(self.destination, &self.key, &receipt.key).await?;
         if let Some(done) = known.done() {
-            debug!(key = self.key, "the task was done already");
+            debug!(key = self.key, "another worker has done the task meanwhile");
             return Ok(Some(done.clone()));
         }
         self.find(known);
