@@ -16,6 +16,7 @@ import time
 import traceback
 
 import access
+import counting
 import diagnosis
 import events
 import truth
@@ -170,7 +171,8 @@ def task_delivered_twice(world, stack):
     sqs = world.account.client("sqs")
     for _ in range(2):
         sqs.send_message(QueueUrl=stack.queue_url("TaskQueue"), MessageBody=json.dumps(body))
-    wait_until(lambda: stack.depth("TaskQueue") == 0, 60, "the tasks were not acknowledged")
+    # The second delivery, after 30 s, finds the receipt.
+    wait_until(lambda: stack.depth("TaskQueue") == 0, 120, "the tasks were not acknowledged")
     check(stack.receipts(run_id) == receipts, "a receipt changed")
     after = {name: stack.read(name) for name in stack.keys(f"execution_id={run_id}/")}
     check(before == after, "the output changed")
@@ -395,6 +397,7 @@ def prepare():
 SCENARIOS = [
     (recover_hard_sample, "recovery"), (dry_run_writes_nothing, "recovery"), (task_delivered_twice, "recovery"),
     (command_line, "recovery"), (schedule_fires_twice, "drill"), (events.each_event, "recovery"),
+    (counting.requests_of_a_clean_run, "recovery"),
     (access.statements_are_needed, "recovery"), (access.nothing_more, "recovery"),
     (objects_that_cannot_be_read, "drill"), (network_fails, "recovery"),
 ]

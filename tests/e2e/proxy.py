@@ -1,15 +1,21 @@
-"""A proxy in front of the emulator that injects faults.
+"""A proxy between the functions and the emulator: it injects faults, counts what is asked, and answers as S3 where
+the emulator does not.
 
 Each request has a connection of its own. The first rule that returns an action for a request decides; without an
-action, the bytes pass unchanged in both directions.
+action, the bytes pass unchanged in both directions, with one exception that always applies: S3 answers the reading of
+an object that is absent with 403 to a role that may not list the whole bucket, and no role of the stack may. The emulator
+answers 404, and the proxy makes it 403.
 """
 
+import collections
 import os
+import re
 import signal
 import socket
 import socketserver
 import threading
 import time
+import urllib.parse
 from dataclasses import dataclass, field
 from typing import Callable, Optional
 
@@ -18,7 +24,28 @@ SLOW_DOWN = (
     b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\n"
     b"Content-Length: %d\r\n\r\n%s"
 )
+DENIED = (
+    b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+    b"x-amz-request-id: PROXY\r\nContent-Length: %d\r\n\r\n%s"
+)
+DENIED_BODY = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 SLOW_DOWN_BODY = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+
+# Kinds of keys, by a part of the path; all others count by their last part, such as `plan.json`.
+KINDS = [
+    ("source", "/main_stream/"), ("receipt", "/receipts/"), ("rejected", "/_recovery/_rejected/"),
+    ("queued", ".queued"), ("tasks", "/tasks/"), ("_SUCCESS", "/_SUCCESS"), ("output", "/execution_id="),
+]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A request that was answered, with the answer's status."""
+
+    method: str
+    path: str
+    kind: str
+    status: int
 
 
 @dataclass
@@ -28,6 +55,32 @@ class Request:
     head: bytes
     client_port: int
     proxy_port: int
+
+    @property
+    def service(self):
+        """The service that the request is signed for, such as `s3`."""
+        found = re.search(rb"/([a-z0-9-]+)/aws4_request", self.head)
+        return found.group(1).decode() if found else None
+
+    @property
+    def kind(self):
+        """What the request is about: the kind of a key (`source`, `output`, `receipt`, `audit.json`, ...), `list` for a
+        listing, or the name of another service."""
+        if self.service != "s3":
+            return self.service
+        path, _, query = urllib.parse.unquote(self.path).partition("?")
+        if "list-type=" in query:
+            return "list"
+        for kind, part in KINDS:
+            if part in path:
+                return kind
+        return path.rsplit("/", 1)[-1]
+
+    @property
+    def reads_an_object(self):
+        path = self.path.partition("?")[0].strip("/")
+        is_key = "/" in path and self.kind != "list"
+        return self.method in ("GET", "HEAD") and self.service == "s3" and is_key
 
     def kill_sender(self):
         """Kills the process at the other end of the connection, as running out of memory would."""
@@ -46,6 +99,8 @@ class Proxy:
     requests: int = 0
     faults: int = 0
     port: int = 0
+    answers: list = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self):
         self.up()
@@ -81,6 +136,26 @@ class Proxy:
         self.rules.append(rule)
         return rule
 
+    def mark(self):
+        """What `since` takes, to leave out everything that was answered until now."""
+        with self.lock:
+            return len(self.answers)
+
+    def since(self, mark=0, part=""):
+        """The answers since then to requests whose path contains the part; `part` is compared with the decoded path."""
+        with self.lock:
+            answers = self.answers[mark:]
+        return [answer for answer in answers if part in urllib.parse.unquote(answer.path)]
+
+    def counts(self, mark=0, part=""):
+        """The number of those answers by method, kind and status."""
+        return collections.Counter(
+            (answer.method, answer.kind, answer.status) for answer in self.since(mark, part))
+
+    def answered(self, request, status):
+        with self.lock:
+            self.answers.append(Answer(request.method, request.path, request.kind, status))
+
     def pass_on(self, client):
         head, rest = read_head(client)
         if not head:
@@ -98,6 +173,7 @@ class Proxy:
         if action == "slow_down":
             drain(client, head, rest)
             client.sendall(SLOW_DOWN % (len(SLOW_DOWN_BODY), SLOW_DOWN_BODY))
+            self.answered(request, 503)
             return
         if action == "stall":
             time.sleep(90)
@@ -106,9 +182,23 @@ class Proxy:
             upstream.sendall(one_request_only(head) + rest)
             sender = threading.Thread(target=pump, args=(client, upstream), daemon=True)
             sender.start()
+            head, rest = read_answer(upstream, client)
+            if not head:
+                return
+            status = int(head.split(b" ", 2)[1])
+            if status == 404 and request.reads_an_object:
+                body = rest + (b"" if request.method == "HEAD" else read_all(upstream))
+                if request.method == "HEAD" or b"NoSuchKey" in body:
+                    self.answered(request, 403)
+                    body = b"" if request.method == "HEAD" else DENIED_BODY
+                    client.sendall(DENIED % (len(DENIED_BODY), body))
+                    return
+                rest = body
+            self.answered(request, status)
             if action == "half":
-                half(upstream, client)
+                half(head, rest, upstream, client)
             else:
+                client.sendall(head + rest)
                 pump(upstream, client)
 
 
@@ -121,6 +211,29 @@ def read_head(client):
         data += chunk
     head, _, rest = data.partition(b"\r\n\r\n")
     return head + b"\r\n\r\n", rest
+
+
+def read_answer(upstream, client):
+    """The head of the final answer and what came with it; interim answers are passed on."""
+    data = b""
+    while True:
+        while b"\r\n\r\n" not in data:
+            chunk = upstream.recv(65536)
+            if not chunk:
+                return b"", b""
+            data += chunk
+        head, _, data = data.partition(b"\r\n\r\n")
+        head += b"\r\n\r\n"
+        if not head.split(b" ", 2)[1].startswith(b"1"):
+            return head, data
+        client.sendall(head)
+
+
+def read_all(upstream):
+    chunks = []
+    while chunk := upstream.recv(65536):
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def one_request_only(head):
@@ -160,8 +273,7 @@ def pump(source, sink):
         pass
 
 
-def half(upstream, client):
-    head, rest = read_head(upstream)
+def half(head, rest, upstream, client):
     body_half = length_of(head) // 2
     client.sendall(head + rest[:body_half])
     sent = min(len(rest), body_half)

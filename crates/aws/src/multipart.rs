@@ -8,7 +8,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use event_recovery_pipeline::{
-    CreateObject, Problem, StagedObject, StorageError, StorageOperation,
+    CreateObject, Precondition, Problem, StagedObject, StorageError, StorageOperation, Written,
 };
 use tokio::task::block_in_place;
 
@@ -120,10 +120,13 @@ impl MultipartUpload {
         })
     }
 
-    async fn complete(&mut self) -> Result<(), StorageError> {
+    /// The only precondition of an upload is that nothing is there.
+    async fn complete(&mut self, precondition: Option<Precondition>) -> Result<(), StorageError> {
         if self.upload.is_none() {
             let body = Bytes::from(std::mem::take(&mut self.pending));
-            let put = self.bucket.put_object(&self.key, body.clone(), None);
+            let put = self
+                .bucket
+                .put_object(&self.key, body.clone(), precondition);
             put.await?;
             self.pending = emptied(body);
             return Ok(());
@@ -145,6 +148,7 @@ impl MultipartUpload {
             .upload_id(&upload.id)
             .multipart_upload(parts)
             .checksum_type(ChecksumType::FullObject)
+            .set_if_none_match(precondition.map(|_| "*".to_owned()))
             .set_expected_bucket_owner(self.bucket.expected_owner.clone())
             .send()
             .await
@@ -188,7 +192,20 @@ impl StagedObject for MultipartUpload {
 
     fn commit(mut self: Box<Self>) -> Result<(), StorageError> {
         let runtime = self.bucket.runtime.clone();
-        block_in_place(|| runtime.block_on(self.complete()))
+        block_in_place(|| runtime.block_on(self.complete(None)))
+    }
+
+    fn commit_first(mut self: Box<Self>) -> Result<Written, StorageError> {
+        let runtime = self.bucket.runtime.clone();
+        let completed =
+            block_in_place(|| runtime.block_on(self.complete(Some(Precondition::Absent))));
+        match completed {
+            Ok(()) => Ok(Written::Yes),
+            Err(error) if matches!(error.problem, Problem::Changed) => {
+                Ok(Written::PreconditionFailed)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

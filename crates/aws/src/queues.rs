@@ -62,19 +62,15 @@ impl Queue {
             .send()
             .await
             .map(drop)
-            .map_err(|error| self.error(1, error))
+            .map_err(|error| self.error(QueueError::visibility, error))
     }
 
-    fn error<E>(&self, tasks: usize, error: SdkError<E>) -> QueueError
+    fn error<E>(&self, new: impl FnOnce(String) -> QueueError, error: SdkError<E>) -> QueueError
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         let described = described(error);
-        QueueError::new(
-            tasks,
-            format!("{} (queue `{}`)", described.problem, self.url),
-        )
-        .under(described.circumstances)
+        new(format!("{} (queue `{}`)", described.problem, self.url)).under(described.circumstances)
     }
 
     async fn send_batch(&self, bodies: &[String]) -> Result<(), QueueError> {
@@ -137,7 +133,7 @@ impl Queue {
             .set_entries(Some(entries))
             .send()
             .await
-            .map_err(|error| self.error(bodies.len(), error))?;
+            .map_err(|error| self.error(|problem| QueueError::new(bodies.len(), problem), error))?;
         Ok(sent.failed)
     }
 }

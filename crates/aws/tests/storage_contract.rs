@@ -17,7 +17,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use emulator::emulated;
 use event_recovery_aws::{Bucket, s3_client};
-use event_recovery_pipeline::{CreateObject, ListObjects, OpenObject, Problem, Records, list_all};
+use event_recovery_pipeline::{
+    CreateObject, ListObjects, OpenObject, Problem, Records, Written, list_all,
+};
 
 static BUCKETS: AtomicU32 = AtomicU32::new(0);
 
@@ -72,6 +74,24 @@ async fn an_object_of_several_parts_comes_back_and_an_abandoned_one_leaves_no_pa
     let mut reader = bucket.open("large", &listed.etag).await.unwrap();
     reader.read_to_end(&mut read).unwrap();
     assert!(read == content);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_is_committed_as_the_first_only_where_there_is_none() {
+    let (client, bucket, name) = bucket("").await;
+    // Written with one request, and in parts.
+    for length in [3, 9_000_000] {
+        let key = format!("object-{length}");
+        let rows = [(b'a', Written::Yes), (b'b', Written::PreconditionFailed)];
+        for (byte, expected) in rows {
+            let mut object = bucket.create(&key).unwrap();
+            object.write_all(&vec![byte; length]).unwrap();
+            assert_eq!(object.commit_first().unwrap(), expected, "{length}");
+            assert_no_uploads(&client, &name).await;
+        }
+        let content = bucket.get(&key).await.unwrap().unwrap().bytes;
+        assert!(content == vec![b'a'; length], "{length}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

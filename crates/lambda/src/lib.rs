@@ -6,6 +6,7 @@
 //! failures of a batch, log lines and metrics.
 
 mod auditor;
+mod breaker;
 mod clients;
 mod messages;
 mod metrics;

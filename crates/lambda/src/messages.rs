@@ -1,5 +1,6 @@
 //! What the functions do with received messages apart from processing them.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -8,10 +9,16 @@ use event_recovery_aws::Queue;
 use event_recovery_pipeline::QueueError;
 use lambda_runtime::tracing;
 use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use tokio::time::timeout_at;
 
 /// The first pause before a visibility timeout is changed again; it doubles up to [`RETRY_PAUSE_MAX`].
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(8);
+/// How long a change that was begun in time may take beyond it.
+const LAST_CHANGE_TIME: Duration = Duration::from_secs(2);
+/// How long the worker tries to change the visibility timeout of one message.
+const VISIBILITY_TIME: Duration = Duration::from_secs(60);
 
 /// Decides when a received message is delivered again.
 #[async_trait]
@@ -73,6 +80,46 @@ pub(crate) async fn deliver_again(
         tracing::debug!(%error, hint, failed_request_id, "changing the visibility timeout again");
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(RETRY_PAUSE_MAX);
+    }
+}
+
+/// Changes of visibility timeouts in the background, so that an outage of the queue delays nothing else.
+pub(crate) struct Postponed {
+    queue: Arc<dyn ChangeVisibility>,
+    /// No change is begun again after this.
+    until: Instant,
+    changes: JoinSet<()>,
+}
+
+impl Postponed {
+    pub(crate) fn new(queue: Arc<dyn ChangeVisibility>, until: Instant) -> Self {
+        Self {
+            queue,
+            until,
+            changes: JoinSet::new(),
+        }
+    }
+
+    /// Has the message delivered again that many seconds from now.
+    pub(crate) fn add(&mut self, message: SqsMessage, secs: u32) {
+        let until = self.until.min(Instant::now() + VISIBILITY_TIME);
+        let queue = Arc::clone(&self.queue);
+        self.changes.spawn(async move {
+            deliver_again(&*queue, &message, secs, until).await;
+        });
+    }
+
+    /// Waits for all changes. Those that hang are given up a moment after the end of their time, since the answer
+    /// for the rest of the batch is worth more.
+    pub(crate) async fn settle(mut self) {
+        let now = Instant::now();
+        let until = self.until.min(now + VISIBILITY_TIME).max(now) + LAST_CHANGE_TIME;
+        let all = async { while self.changes.join_next().await.is_some() {} };
+        if timeout_at(until.into(), all).await.is_err() {
+            tracing::warn!(
+                "messages keep their visibility timeout, since the queue does not answer"
+            );
+        }
     }
 }
 

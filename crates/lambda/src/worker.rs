@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use chrono::Utc;
 use event_recovery_pipeline::{
-    ATTEMPT_SECS_MAX, CallAuditor, Delivery, Receipt, State, Task, TransformLimits, Unobserved,
-    WorkError, Worker,
+    ATTEMPT_SECS_MAX, AuditLooks, CallAuditor, Delivery, Receipt, SourceAccess, State, Task,
+    TransformLimits, Unobserved, WorkError, Worker,
 };
 use lambda_runtime::{Error, LambdaEvent, tracing};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::breaker::Breaker;
 use crate::clients::Clients;
-use crate::messages::{ChangeVisibility, backoff, deliver_again, failures, parse, receive_count};
+use crate::messages::{ChangeVisibility, Postponed, backoff, failures, parse, receive_count};
 use crate::metrics::{LogLine, Unit};
 use crate::settings::{Settings, SettingsError, WorkerSettings};
 use crate::time::{millis, time_left};
@@ -34,12 +35,16 @@ const ALONE_AFTER_RECEIVES: u32 = 3;
 /// The backoff after a task's first transient error, in seconds; doubled for each further one.
 const RETRY_SECS: u32 = 30;
 const RETRY_SECS_MAX: u32 = 900;
+/// As these, while the source denies everything. Ten deliveries then take 27,900 s, nearly eight hours.
+const DENIED_SECS: u32 = 900;
+const DENIED_SECS_MAX: u32 = 3600;
+/// What is left of the function's time when it stops trying to change visibility timeouts.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// The worker.
 pub struct WorkerFunction {
-    worker: Arc<Worker>,
+    tasks: Arc<Tasks>,
     messages: Arc<dyn ChangeVisibility>,
-    deliveries_max: u32,
     concurrency: usize,
     stack: String,
 }
@@ -49,6 +54,60 @@ struct Received {
     message: SqsMessage,
     message_id: String,
     task: Task,
+}
+
+/// What became of a task of the batch.
+enum Attempt {
+    /// It was begun, and perhaps a pause with it.
+    Ended {
+        ended: Result<Receipt, WorkError>,
+        took: Duration,
+        pause: Option<Duration>,
+    },
+    /// Not begun: the function's time is nearly up.
+    OutOfTime,
+    /// Not begun: the source denies everything.
+    Paused,
+}
+
+/// Begins tasks, as long as there is time and the source does not deny everything.
+struct Tasks {
+    worker: Worker,
+    breaker: Breaker,
+    deliveries_max: u32,
+}
+
+impl Tasks {
+    async fn attempt(&self, received: &Received, begin_until: Instant) -> Attempt {
+        let began = Instant::now();
+        if began >= begin_until {
+            return Attempt::OutOfTime;
+        }
+        let left = begin_until - began + TASK_TIME_LEAST;
+        let delivery = self.delivery(&received.message, left);
+        // A last delivery must leave a receipt: nobody else will.
+        if self.breaker.is_paused(began) && !delivery.is_last() {
+            return Attempt::Paused;
+        }
+        let ended = self.worker.work(&received.task, delivery).await;
+        // Before the next task may begin.
+        let denials = self.worker.access.denials();
+        Attempt::Ended {
+            ended,
+            took: began.elapsed(),
+            pause: self.breaker.judge(denials, Instant::now()),
+        }
+    }
+
+    fn delivery(&self, message: &SqsMessage, left: Duration) -> Delivery {
+        Delivery {
+            number: receive_count(message),
+            deliveries_max: self.deliveries_max,
+            now: Utc::now(),
+            attempt_secs_max: u32::try_from(left.as_secs())
+                .map_or(ATTEMPT_SECS_MAX, |left| left.min(ATTEMPT_SECS_MAX)),
+        }
+    }
 }
 
 impl WorkerFunction {
@@ -68,6 +127,8 @@ impl WorkerFunction {
             auditor: Some(audits),
             limits: TransformLimits::default(),
             observer: Arc::new(Unobserved),
+            access: SourceAccess::default(),
+            audits: AuditLooks::default(),
         };
         let messages = Arc::new(clients.queue(settings.task_queue_url));
         Ok(Self::with(
@@ -89,9 +150,12 @@ impl WorkerFunction {
     ) -> Self {
         let concurrency = memory_mb.saturating_sub(FUNCTION_MEMORY_MB) / TASK_MEMORY_MB;
         Self {
-            worker: Arc::new(worker),
+            tasks: Arc::new(Tasks {
+                worker,
+                breaker: Breaker::default(),
+                deliveries_max,
+            }),
             messages,
-            deliveries_max,
             concurrency: concurrency.max(1) as usize,
             stack,
         }
@@ -119,26 +183,33 @@ impl WorkerFunction {
         for received in alone.iter().chain(&together) {
             self.announce_last(received, left).await;
         }
+        let messages = Arc::clone(&self.messages);
+        let until = deadline.checked_sub(ANSWER_TIME).unwrap_or(deadline);
+        let mut postponed = Postponed::new(messages, until);
+        let begin_until = deadline - reserve;
         let done = self
-            .work_all(together, self.concurrency, deadline - reserve)
+            .work_all(together, self.concurrency, begin_until, &mut postponed)
             .await;
         failed.retain(|id| !done.contains(id));
         put_in_turns(&mut alone);
         for received in alone {
-            let done = self.work_all(vec![received], 1, deadline - reserve).await;
+            let done = self
+                .work_all(vec![received], 1, begin_until, &mut postponed)
+                .await;
             failed.retain(|id| !done.contains(id));
         }
+        postponed.settle().await;
         Ok(failures(failed))
     }
 
     /// Announces the last delivery of a task in its receipt, before any other task of the batch can crash the
     /// function.
     async fn announce_last(&self, received: &Received, left: Duration) {
-        let delivery = self.delivery(&received.message, left);
+        let delivery = self.tasks.delivery(&received.message, left);
         if !delivery.is_last() {
             return;
         }
-        if let Err(error) = self.worker.announce(&received.task, delivery).await {
+        if let Err(error) = self.tasks.worker.announce(&received.task, delivery).await {
             let key = received.task.key.as_str();
             let hint = error.hint();
             let failed_request_id = error.request_id().map(ToString::to_string);
@@ -153,60 +224,94 @@ impl WorkerFunction {
         tasks: Vec<Received>,
         concurrency: usize,
         begin_until: Instant,
+        postponed: &mut Postponed,
     ) -> BTreeSet<String> {
         let slots = Arc::new(Semaphore::new(concurrency));
         let mut attempts = JoinSet::new();
         for received in tasks {
-            let (worker, slots) = (Arc::clone(&self.worker), Arc::clone(&slots));
-            let reserve = begin_until.saturating_duration_since(Instant::now());
-            let delivery = self.delivery(&received.message, reserve + TASK_TIME_LEAST);
+            let (tasks, slots) = (Arc::clone(&self.tasks), Arc::clone(&slots));
             attempts.spawn(async move {
                 let Ok(_slot) = slots.acquire().await else {
-                    return (received, None);
+                    return (received, Attempt::OutOfTime);
                 };
-                if Instant::now() >= begin_until {
-                    return (received, None);
-                }
-                let began = Instant::now();
-                let ended = worker.work(&received.task, delivery).await;
-                (received, Some((ended, began.elapsed())))
+                let attempt = tasks.attempt(&received, begin_until).await;
+                (received, attempt)
             });
         }
         let mut acknowledged = BTreeSet::new();
+        let mut paused = 0_u32;
         while let Some(attempt) = attempts.join_next().await {
+            // The message of one that died stays among the failed.
+            let Ok((received, attempt)) =
+                attempt.inspect_err(|error| tracing::error!(%error, "a task died"))
+            else {
+                continue;
+            };
             match attempt {
-                Ok((received, Some((Ok(receipt), took)))) => {
-                    self.log_receipt(&received, &receipt, took);
-                    acknowledged.insert(received.message_id);
+                Attempt::Ended { ended, took, pause } => {
+                    if let Some(pause) = pause {
+                        self.log_pause(pause, ended.as_ref().err());
+                    }
+                    match ended {
+                        Ok(receipt) => {
+                            self.log_receipt(&received, &receipt, took);
+                            acknowledged.insert(received.message_id);
+                        }
+                        Err(error) => self.retry_later(received, &error, took, postponed),
+                    }
                 }
-                Ok((received, Some((Err(error), took)))) => {
-                    self.retry_later(&received, &error, took).await;
-                }
-                Ok((received, None)) => {
+                Attempt::OutOfTime => {
                     let key = received.task.key.as_str();
                     tracing::warn!(key, "not begun, since the function's time is nearly up");
-                    deliver_again(&*self.messages, &received.message, 0, Instant::now()).await;
+                    postponed.add(received.message, 0);
                 }
-                // Its message stays among the failed.
-                Err(error) => tracing::error!(%error, "a task died"),
+                Attempt::Paused => {
+                    paused += 1;
+                    let receives = receive_count(&received.message);
+                    let wait_secs = backoff(DENIED_SECS, receives, DENIED_SECS_MAX);
+                    postponed.add(received.message, wait_secs);
+                }
             }
+        }
+        if paused > 0 {
+            tracing::warn!(
+                tasks = paused,
+                "not begun, since the source denies everything"
+            );
         }
         acknowledged
     }
 
-    fn delivery(&self, message: &SqsMessage, left: Duration) -> Delivery {
-        Delivery {
-            number: receive_count(message),
-            deliveries_max: self.deliveries_max,
-            now: Utc::now(),
-            attempt_secs_max: u32::try_from(left.as_secs())
-                .map_or(ATTEMPT_SECS_MAX, |left| left.min(ATTEMPT_SECS_MAX)),
-        }
+    /// Logs that the source denies everything, and what to check. There is no error after a last delivery, which leaves a
+    /// receipt.
+    fn log_pause(&self, pause: Duration, error: Option<&WorkError>) {
+        let line = LogLine::new("the source denies everything, the worker pauses")
+            .field(
+                "check",
+                "the trust policy of the platform's role and its external id, the roles on the way there, \
+                 the policies of the role and of the bucket, and that of the KMS key",
+            )
+            .field("pause_secs", pause.as_secs())
+            .metric("SourceDenied", Unit::Count, 1);
+        let line = match error {
+            Some(error) => line.error(error, error.hint(), error.request_id()),
+            None => line,
+        };
+        line.write(&self.stack);
     }
 
-    async fn retry_later(&self, received: &Received, error: &WorkError, took: Duration) {
+    fn retry_later(
+        &self,
+        received: Received,
+        error: &WorkError,
+        took: Duration,
+        postponed: &mut Postponed,
+    ) {
         let receives = receive_count(&received.message);
-        let wait_secs = backoff(RETRY_SECS, receives, RETRY_SECS_MAX);
+        let wait_secs = match error.is_denied() && self.tasks.breaker.is_paused(Instant::now()) {
+            true => backoff(DENIED_SECS, receives, DENIED_SECS_MAX),
+            false => backoff(RETRY_SECS, receives, RETRY_SECS_MAX),
+        };
         LogLine::new("task not done, it is delivered again")
             .field("execution_id", received.task.execution_id.as_str())
             .field("key", received.task.key.as_str())
@@ -216,14 +321,7 @@ impl WorkerFunction {
             .metric("TaskRetries", Unit::Count, 1)
             .metric("TaskDurationMillis", Unit::Milliseconds, millis(took))
             .write(&self.stack);
-        // The time is for the other tasks of the batch.
-        deliver_again(
-            &*self.messages,
-            &received.message,
-            wait_secs,
-            Instant::now(),
-        )
-        .await;
+        postponed.add(received.message, wait_secs);
     }
 
     fn log_receipt(&self, received: &Received, receipt: &Receipt, took: Duration) {

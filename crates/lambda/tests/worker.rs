@@ -11,24 +11,29 @@
 mod support;
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use aws_lambda_events::sqs::SqsEvent;
 use event_recovery_lambda::{ChangeVisibility, WorkerFunction};
-use event_recovery_pipeline::{QueueError, State, Worker};
+use event_recovery_pipeline::{Problem, QueueError, State, Worker};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 use support::doubles::{Effect, FaultyStorage, Operation, transient};
 use support::{Sandbox, event, id, object_key, request};
 
-/// Keeps the visibility timeouts that messages get.
+/// Keeps the visibility timeouts that messages get, after some requests that fail.
 #[derive(Default)]
-struct Timeouts(Mutex<Vec<(String, u32)>>);
+struct Timeouts(Mutex<Vec<(String, u32)>>, Mutex<u32>);
 
 #[async_trait]
 impl ChangeVisibility for Timeouts {
     async fn change_visibility(&self, receipt_handle: &str, secs: u32) -> Result<(), QueueError> {
+        let mut outages = self.1.lock().unwrap();
+        if *outages > 0 {
+            *outages -= 1;
+            return Err(QueueError::visibility("the queue was told to fail"));
+        }
         self.0
             .lock()
             .unwrap()
@@ -46,8 +51,12 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
+        Self::of(3)
+    }
+
+    fn of(objects: u32) -> Self {
         let sandbox = Sandbox::new();
-        let keys = (1..=3).map(|number| {
+        let keys = (1..=objects).map(|number| {
             let key = object_key("2024-04-01T00:10:00Z", number);
             sandbox.back_up(
                 &key,
@@ -79,14 +88,21 @@ impl Case {
         })
     }
 
-    /// The ids of the messages that stay in the queue.
-    async fn handle(&self, source: FaultyStorage, messages: Vec<Value>, secs: u64) -> Vec<String> {
+    fn function(&self, source: FaultyStorage, memory_mb: u32) -> WorkerFunction {
         let worker = Worker {
             source: Arc::new(source),
             ..self.sandbox.worker()
         };
         let timeouts: Arc<dyn ChangeVisibility> = self.timeouts.clone();
-        let function = WorkerFunction::with(worker, timeouts, 10, 1769, "stack".to_owned());
+        WorkerFunction::with(worker, timeouts, 10, memory_mb, "stack".to_owned())
+    }
+
+    /// The ids of the messages that stay in the queue.
+    async fn handle(&self, source: FaultyStorage, messages: Vec<Value>, secs: u64) -> Vec<String> {
+        Self::answer(&self.function(source, 1769), messages, secs).await
+    }
+
+    async fn answer(function: &WorkerFunction, messages: Vec<Value>, secs: u64) -> Vec<String> {
         let event: SqsEvent = serde_json::from_value(json!({"Records": messages})).unwrap();
         let deadline = SystemTime::now() + Duration::from_secs(secs);
         let mut context = Context::default();
@@ -313,4 +329,86 @@ async fn a_last_attempt_is_announced_before_anything_can_go_wrong() {
         matches!(receipt.state, State::Attempting { .. }),
         "{receipt:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_denies_everything_pauses_the_worker_and_burns_no_task() {
+    let case = Case::of(8);
+    let denied = Effect::Fail(Problem::AccessDenied("by a policy".to_owned()));
+    let source = case
+        .faulty()
+        .at_first(Operation::Open, "", u32::MAX, denied);
+    let opened = source.log();
+    // Memory for one task at a time.
+    let function = case.function(source, 320);
+    let mut messages = Vec::new();
+    for number in 0..8 {
+        messages.push(case.message(number, 2).await);
+    }
+    let left = Case::answer(&function, messages, 300).await;
+    assert_eq!(left.len(), 8, "every task stays in the queue");
+    assert_eq!(opened.calls(Operation::Open, ""), 5);
+    assert!(case.sandbox.tree().is_empty(), "no receipt says failed");
+    let timeouts = case.timeouts.0.lock().unwrap().clone();
+    let of_pause = timeouts.iter().filter(|(_, secs)| *secs == 1800).count();
+    // The first ones may be over before the pause begins, and wait as after any transient error.
+    assert!(of_pause >= 4, "{timeouts:?}");
+    assert!(timeouts.iter().all(|(_, secs)| [60, 1800].contains(secs)));
+    assert_eq!(timeouts.len(), 8);
+    // What comes in the pause is not begun, but for a last delivery, which leaves a receipt.
+    let messages = vec![case.message(0, 3).await, case.message(1, 10).await];
+    let left = Case::answer(&function, messages, 300).await;
+    assert_eq!(left, ["m0"]);
+    assert_eq!(opened.calls(Operation::Open, ""), 6);
+    let receipt = case.sandbox.receipt(&id("run"), &case.keys[1]).unwrap();
+    let (reason, hint) = support::failure(&receipt);
+    assert!(reason.contains("access denied"), "{reason}");
+    assert!(hint.starts_with("mend the double; then run"), "{hint}");
+    let last = case.timeouts.0.lock().unwrap().last().cloned();
+    assert_eq!(last, Some(("r0".to_owned(), 3600)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_object_that_is_denied_alone_fails_while_the_others_are_recovered() {
+    let case = Case::new();
+    let denied = Effect::Fail(Problem::AccessDenied("by a policy".to_owned()));
+    let source = case
+        .faulty()
+        .at_first(Operation::Open, &case.keys[1], u32::MAX, denied);
+    let function = case.function(source, 320);
+    for number in [0, 1, 2] {
+        let messages = vec![case.message(number, 1).await];
+        let left = Case::answer(&function, messages, 300).await;
+        assert_eq!(left, [] as [&str; 0]);
+    }
+    assert_eq!(case.events(), 2);
+    let receipt = case.sandbox.receipt(&id("run"), &case.keys[1]).unwrap();
+    assert!(support::failure(&receipt).0.contains("access denied"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_queue_does_not_put_off_the_next_delivery() {
+    let case = Case::new();
+    *case.timeouts.1.lock().unwrap() = 2;
+    let source = case
+        .faulty()
+        .at_first(Operation::Open, &case.keys[0], 1, transient());
+    let messages = vec![case.message(0, 1).await, case.message(1, 1).await];
+    assert_eq!(case.handle(source, messages, 300).await, ["m0"]);
+    assert_eq!(*case.timeouts.0.lock().unwrap(), [("r0".to_owned(), 30)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_queue_ends_no_later_than_the_function_may_answer() {
+    let case = Case::new();
+    *case.timeouts.1.lock().unwrap() = u32::MAX;
+    let source = case
+        .faulty()
+        .at_first(Operation::Open, &case.keys[0], 1, transient());
+    let messages = vec![case.message(0, 1).await, case.message(1, 1).await];
+    let began = Instant::now();
+    assert_eq!(case.handle(source, messages, 8).await, ["m0"]);
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(case.events(), 1);
+    assert!(case.timeouts.0.lock().unwrap().is_empty());
 }

@@ -137,6 +137,9 @@ pub use storage::{
     ListedObject, OpenObject, Precondition, Problem, Record, Records, RequestId, Source,
     StagedObject, StorageError, StorageOperation, UnreadableEntry, Written,
 };
+pub use work::audit_looks::AuditLooks;
 pub use work::day_files::OPEN_DATES_MAX;
+pub use work::delivery::Delivery;
 pub use work::job::{DATES_MAX, TransformLimits};
-pub use work::{Delivery, WorkError, Worker};
+pub use work::source_access::{Denials, SourceAccess};
+pub use work::{WorkError, Worker};

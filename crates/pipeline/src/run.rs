@@ -22,8 +22,11 @@ use crate::queue::task::Task;
 use crate::request::execution_id::ExecutionId;
 use crate::request::resolved::ResolvedRequest;
 use crate::storage::{Destination, Source};
+use crate::work::audit_looks::AuditLooks;
+use crate::work::delivery::Delivery;
 use crate::work::job::TransformLimits;
-use crate::work::{Delivery, WorkError, Worker};
+use crate::work::source_access::SourceAccess;
+use crate::work::{WorkError, Worker};
 
 /// Most tasks that wait in memory. The planner waits when the queue is full.
 const QUEUED_TASKS_MAX: usize = 1000;
@@ -32,6 +35,9 @@ const DELIVERIES_MAX: u32 = 10;
 /// Exponential backoff between attempts, in milliseconds: the first wait, and the longest.
 const RETRY_MILLIS: u64 = 100;
 const RETRY_MILLIS_MAX: u64 = 5_000;
+/// How long a source may deny everything until further objects fail at their second attempt: about as long as ten
+/// attempts take. Otherwise a run without permission would wait that long for every object.
+const DENIED_SECS_MAX: u64 = 20;
 
 /// A run in this process. Nothing happens before [`carry_out`](Self::carry_out).
 pub struct Run {
@@ -115,6 +121,8 @@ impl Run {
             auditor: None,
             limits: self.transform_limits,
             observer: Arc::clone(&self.observer),
+            access: SourceAccess::default(),
+            audits: AuditLooks::default(),
         });
         let mut workers = JoinSet::new();
         for _ in 0..self.concurrency.max(1) {
@@ -216,7 +224,10 @@ async fn deliver(
     for number in 1..=DELIVERIES_MAX {
         let delivery = Delivery {
             number,
-            deliveries_max: DELIVERIES_MAX,
+            deliveries_max: match number > 1 && is_denied_for_long(worker) {
+                true => number,
+                false => DELIVERIES_MAX,
+            },
             now: Utc::now(),
             attempt_secs_max: ATTEMPT_SECS_MAX,
         };
@@ -242,4 +253,9 @@ async fn deliver(
         wait = (wait * 2).min(Duration::from_millis(RETRY_MILLIS_MAX));
     }
     Ok(())
+}
+
+fn is_denied_for_long(worker: &Worker) -> bool {
+    let denials = worker.access.denials();
+    denials.is_some_and(|denials| denials.since.elapsed() >= Duration::from_secs(DENIED_SECS_MAX))
 }

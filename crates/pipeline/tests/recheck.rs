@@ -14,10 +14,10 @@ use std::time::Instant;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use event_recovery_pipeline::{
-    AuditCall, AuditCaller, Audited, CallAuditor, CheckedRuns, Delivery, LateAllowance,
-    LedgerStorage, ListObjects, LocalFolder, PlanError, PlanLimits, Planner, QueueError, Rechecked,
-    Report, ResolvedRequest, RunTerms, Schedule, Tolerance, Unobserved, Verdict,
-    audit_when_finished, claim_call, end_call, is_ended, missed_windows,
+    AuditAnswer, AuditAnswerKind, AuditCall, AuditCaller, Audited, CallAuditor, CheckedRuns, Claim,
+    Delivery, LateAllowance, LedgerStorage, ListObjects, LocalFolder, PlanError, PlanLimits,
+    Planner, QueueError, Rechecked, Report, ResolvedRequest, RunTerms, Schedule, Tolerance,
+    Unobserved, Verdict, audit_when_finished, claim_call, end_call, is_ended, missed_windows,
 };
 use serde_json::{Value, json};
 use support::doubles::{FaultyStorage, KeepingQueue, Operation, transient};
@@ -25,6 +25,12 @@ use support::{Sandbox, Tree, at, event, id, object_key, request};
 
 /// The end of the window that all runs here have.
 const END: &str = "2024-04-01T01:00:00Z";
+
+const ANSWER: AuditAnswer = AuditAnswer {
+    kind: AuditAnswerKind::Audited,
+    overdue: false,
+    verdict_before: None,
+};
 
 fn hours_after_end(hours: i64) -> DateTime<Utc> {
     at(END) + chrono::TimeDelta::hours(hours)
@@ -157,13 +163,13 @@ impl Stack {
             if is_ended(&*storage, call).await.unwrap() {
                 continue;
             }
-            let audited =
-                audit_when_finished(&*storage, &call.execution_id, call.deadline, now).await;
+            let audited = audit_when_finished(&*storage, call, None, now).await;
             assert!(
                 matches!(audited, Ok(Audited::Finished { .. })),
                 "{audited:?}"
             );
-            assert!(claim_call(&*storage, call, now).await.unwrap());
+            let claim = claim_call(&*storage, call, ANSWER, now).await.unwrap();
+            assert_eq!(claim, Claim::First);
             end_call(&*storage, call, now).await.unwrap();
         }
         calls.iter().map(|call| !call.quiet).collect()
@@ -465,7 +471,7 @@ async fn a_resumed_run_includes_what_a_recheck_found() {
     let call = stack.calls.0.lock().unwrap().pop().unwrap();
     let storage = stack.sandbox.destination();
     let overdue = call.deadline;
-    audit_when_finished(&*storage, &call.execution_id, overdue, overdue)
+    audit_when_finished(&*storage, &call, None, overdue)
         .await
         .unwrap();
     end_call(&*storage, &call, overdue).await.unwrap();

@@ -221,7 +221,6 @@ async fn transient_failures_are_retried() {
         (Operation::Read, "", transient()),
         (Operation::Read, "", Effect::Panic),
         (Operation::Commit, "", transient()),
-        (Operation::Get, "receipts/", transient()),
         (Operation::PutIf, "receipts/", transient()),
         (Operation::PutIfDone, "receipts/", transient()),
     ];

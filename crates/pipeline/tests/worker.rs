@@ -20,8 +20,8 @@ use event_recovery_pipeline::{
 use serde_json::{Value, json};
 use support::doubles::{Effect, FaultyStorage, KeepingQueue, Operation, permanent, transient};
 use support::{
-    MARKER, NOW, ORG, Sandbox, at, done, event, event_of, failure, first_delivery, gzip, id,
-    last_delivery, object_key, output_key, receipt_key, request,
+    MARKER, NOW, ORG, Sandbox, at, delivery, done, event, event_of, failure, first_delivery, gzip,
+    id, last_delivery, object_key, output_key, receipt_key, request,
 };
 
 const TIME: &str = "2024-04-01T00:10:00Z";
@@ -156,8 +156,13 @@ async fn a_task_that_is_done_stays_as_it_is() {
         destination: destination.clone(),
         ..case.sandbox.worker()
     };
-    for delivery in [first_delivery(), last_delivery()] {
-        assert_eq!(worker.work(&case.task, delivery).await.unwrap(), first);
+    let again = case.task.clone().again();
+    for (task, delivery) in [
+        (&again, first_delivery()),
+        (&case.task, delivery(2)),
+        (&case.task, last_delivery()),
+    ] {
+        assert_eq!(worker.work(task, delivery).await.unwrap(), first);
     }
     assert_eq!(case.sandbox.tree(), tree);
     for operation in [
@@ -323,10 +328,6 @@ async fn the_last_delivery_says_so_before_it_tries_and_gives_up_after() {
 #[tokio::test]
 async fn a_permanent_failure_leaves_a_receipt_with_reason_and_hint() {
     let rows = [
-        (
-            Problem::AccessDenied("by a policy".to_owned()),
-            "access denied",
-        ),
         (Problem::Gone, "it is gone"),
         (Problem::Changed, "it has changed"),
         (Problem::Permanent("archived".to_owned()), "archived"),

@@ -1,5 +1,10 @@
 //! A server on this machine that gives every request the same answer.
 
+#![allow(
+    dead_code,
+    reason = "shared by several test programs, each of which uses a part"
+)]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

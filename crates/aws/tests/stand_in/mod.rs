@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// A request as it came.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
+    pub(crate) method: String,
     /// With the query.
     pub(crate) path: String,
     /// Lambda's `Event` or `RequestResponse`.
@@ -95,7 +96,8 @@ fn read(reader: &mut impl BufRead) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let mut words = line.split(' ');
-    let path = words.nth(1)?.to_owned();
+    let method = words.next()?.to_owned();
+    let path = words.next()?.to_owned();
     let (mut length, mut invocation_type) = (0, None);
     loop {
         line.clear();
@@ -112,6 +114,7 @@ fn read(reader: &mut impl BufRead) -> Option<Request> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     Some(Request {
+        method,
         path,
         invocation_type,
         body: String::from_utf8_lossy(&body).into_owned(),

@@ -88,7 +88,7 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
             self.destination.put(&digests_key, bytes).await?;
             // Another auditor may have written its own report and digests in between. Where they
             // say the same, it does not matter whose are there.
-            let now = self.destination.get(&key).await?;
+            let now = self.destination.find(&key).await?;
             let is_same = match now {
                 Some(record) => report_digest(&key, &record.bytes)? == digest,
                 None => false,

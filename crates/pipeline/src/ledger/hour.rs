@@ -96,7 +96,7 @@ pub(crate) async fn read_hour(
     ledger: &(impl Records + ?Sized),
     key: &str,
 ) -> Result<Option<FrozenHour>, LedgerError> {
-    let Some(record) = ledger.get(key).await? else {
+    let Some(record) = ledger.find(key).await? else {
         return Ok(None);
     };
     Ok(Some(FrozenHour {

@@ -335,7 +335,7 @@ pub async fn read_sealed<T: Versioned>(
     records: &(impl Records + ?Sized),
     key: &str,
 ) -> Result<Option<Sealed<T>>, LedgerError> {
-    let record = records.get(key).await?;
+    let record = records.find(key).await?;
     record.map(|record| unseal(key, &record)).transpose()
 }
 

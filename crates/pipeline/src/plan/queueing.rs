@@ -128,7 +128,7 @@ impl Planner<'_> {
                 let key = key?;
                 match found.known(&key).done() {
                     Some(receipt) => self.observer.task_ended(receipt),
-                    None => messages.push(Task::new(id, request, key, object)),
+                    None => messages.push(Task::new(id, request, key, object).again()),
                 }
             }
         } else {

@@ -99,10 +99,10 @@ impl Planner<'_> {
                 (Some(receipt), Some(etag)) if receipt.has_failed(now) => {
                     let key = ledger.receipt_key(&task.id());
                     again.failed.push(FailedReceipt { key, receipt, etag });
-                    again.tasks.push(task);
+                    again.tasks.push(task.again());
                 }
                 _ if is_awaited => {}
-                _ => again.tasks.push(task),
+                _ => again.tasks.push(task.again()),
             }
         }
         Ok(again)

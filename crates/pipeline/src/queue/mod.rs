@@ -25,14 +25,22 @@ pub trait SendTasks: Send + Sync {
     fn is_durable(&self) -> bool;
 }
 
-/// Tasks could not be queued.
+/// A request to a queue has failed.
 #[derive(Debug, Clone)]
 pub struct QueueError {
-    /// How many.
+    /// How many messages it was about.
     pub tasks: usize,
     /// Why, and which queue, as the queue reports it.
     pub problem: String,
+    request: QueueRequest,
     circumstances: Circumstances,
+}
+
+/// What a queue was asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum QueueRequest {
+    Send,
+    ChangeVisibility,
 }
 
 impl QueueError {
@@ -41,7 +49,16 @@ impl QueueError {
         Self {
             tasks,
             problem: problem.into(),
+            request: QueueRequest::Send,
             circumstances: Circumstances::default(),
+        }
+    }
+
+    /// The visibility timeout of a message could not be changed.
+    pub fn visibility(problem: impl Into<String>) -> Self {
+        Self {
+            request: QueueRequest::ChangeVisibility,
+            ..Self::new(1, problem)
         }
     }
 
@@ -66,12 +83,34 @@ impl QueueError {
 impl fmt::Display for QueueError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { tasks, problem, .. } = self;
-        write!(formatter, "could not queue {tasks} tasks: {problem}")
+        match self.request {
+            QueueRequest::Send => write!(formatter, "could not queue {tasks} tasks: {problem}"),
+            QueueRequest::ChangeVisibility => {
+                write!(
+                    formatter,
+                    "could not change the visibility timeout: {problem}"
+                )
+            }
+        }
     }
 }
 
 impl Error for QueueError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.circumstances.source()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_the_queue_was_asked() {
+        let sending = QueueError::new(3, "no answer");
+        assert_eq!(sending.to_string(), "could not queue 3 tasks: no answer");
+        let changing = QueueError::visibility("no answer");
+        let expected = "could not change the visibility timeout: no answer";
+        assert_eq!(changing.to_string(), expected);
     }
 }

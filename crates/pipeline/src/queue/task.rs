@@ -36,6 +36,10 @@ pub struct Task {
     /// How they are written; in JSON the two fields `format` and `compression`.
     #[serde(flatten, with = "output")]
     pub output: OutputFormat,
+    /// Whether the task may have a receipt although this message was never delivered before; see
+    /// [`again`](Self::again). Left out of the JSON when false, so that earlier workers read the message.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub queued_again: bool,
 }
 
 /// A task as it is received. Apart from [`Task`] because serde does not promise to find unknown fields next
@@ -52,6 +56,8 @@ struct TaskMessage {
     filters: Filters,
     format: Format,
     compression: Compression,
+    #[serde(default)]
+    queued_again: bool,
 }
 
 impl TryFrom<TaskMessage> for Task {
@@ -68,6 +74,7 @@ impl TryFrom<TaskMessage> for Task {
             filters,
             format,
             compression,
+            queued_again,
         } = message;
         let fields = OutputFields {
             format,
@@ -82,6 +89,7 @@ impl TryFrom<TaskMessage> for Task {
             window,
             filters,
             output: fields.try_into()?,
+            queued_again,
         })
     }
 }
@@ -103,11 +111,47 @@ impl Task {
             window: request.window(),
             filters: request.filters(),
             output: request.output,
+            queued_again: false,
         }
+    }
+
+    /// The task in a further message, after an earlier one led to a receipt. A worker reads that receipt before it
+    /// processes the task; it does not look for one at the first delivery of any other task.
+    #[must_use]
+    pub fn again(mut self) -> Self {
+        self.queued_again = true;
+        self
     }
 
     /// The id, which names receipt and output: the same on every attempt.
     pub fn id(&self) -> TaskId {
         TaskId::of(&self.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn message() -> Value {
+        json!({
+            "version": 1, "execution_id": "run", "key": "main_stream/2024/04/01/00/a", "size": 1, "etag": "e",
+            "window": {"kind": "arrival", "start": "2024-04-01T00:00:00Z", "end": "2024-04-01T01:00:00Z",
+                "lead_secs": 900, "lag_secs": 3600},
+            "filters": {"domains": [], "event_types": []}, "format": "ndjson", "compression": "none",
+        })
+    }
+
+    #[test]
+    fn only_a_task_that_is_queued_again_says_so() {
+        let task: Task = serde_json::from_value(message()).unwrap();
+        assert!(!task.queued_again);
+        assert_eq!(serde_json::to_value(&task).unwrap(), message());
+        let again = task.again();
+        let json = serde_json::to_value(&again).unwrap();
+        assert_eq!(json["queued_again"], true);
+        assert_eq!(serde_json::from_value::<Task>(json).unwrap(), again);
     }
 }

@@ -143,9 +143,8 @@ pub trait OpenObject: Send + Sync {
 pub trait Records: Send + Sync {
     /// The record, or `None` if there is none.
     async fn get(&self, key: &str) -> Result<Option<Record>, StorageError>;
-    /// As [`get`](Self::get), for a record that usually is not there. S3 denies reading what is absent to
-    /// whom may list only a part of the bucket, and security tools count such denials: a bucket lists the
-    /// key first.
+    /// As [`get`](Self::get), for a record that is often absent. A storage that denies the reading of what is absent
+    /// should look in a listing first; the provided implementation does not.
     async fn find(&self, key: &str) -> Result<Option<Record>, StorageError> {
         self.get(key).await
     }
@@ -179,6 +178,14 @@ pub trait StagedObject: Write + Send {
     }
     /// Makes the object visible as a whole, in place of one with the same key. May block.
     fn commit(self: Box<Self>) -> Result<(), StorageError>;
+    /// As [`commit`](Self::commit), but only if there is no object with the key. May block.
+    ///
+    /// The provided implementation replaces the object. That is right where nothing but an attempt that has died can
+    /// have left one, as in a folder, where only one process at a time carries out a run.
+    fn commit_first(self: Box<Self>) -> Result<Written, StorageError> {
+        self.commit()?;
+        Ok(Written::Yes)
+    }
 }
 
 /// Where backups are read from.

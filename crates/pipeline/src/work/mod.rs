@@ -1,13 +1,17 @@
 //! The worker: recovers the object of one task and writes its receipt.
 
+pub(crate) mod audit_looks;
 pub(crate) mod day_files;
+pub(crate) mod delivery;
 pub(crate) mod job;
+pub(crate) mod receipt_slot;
+pub(crate) mod source_access;
 pub(crate) mod staged_output;
 pub(crate) mod transform;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::Utc;
 use event_recovery_format::DecodeError;
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -15,14 +19,18 @@ use tracing::{Span, debug, instrument};
 
 use crate::audit::call::{AuditCallError, AuditCaller, CallAuditor};
 use crate::backup::org_id::OrgId;
-use crate::ledger::audit_record::audit_record;
 use crate::ledger::observer::Observer;
 use crate::ledger::receipt::{Done, KnownReceipt, Receipt, State};
-use crate::ledger::{LEDGER_VERSION, Ledger, LedgerError, SOFTWARE, to_json};
+use crate::ledger::{Ledger, LedgerError};
 use crate::queue::QueueError;
 use crate::queue::task::{TASK_VERSION, Task};
-use crate::storage::{Destination, Precondition, RequestId, Source, StorageError, Written};
+use crate::storage::{Destination, Problem, RequestId, Source, StorageError, StorageOperation};
+use crate::work::audit_looks::{AuditLooks, Look};
+use crate::work::delivery::{Clock, Delivery};
 use crate::work::job::{Job, TransformError, TransformLimits};
+use crate::work::receipt_slot::ReceiptSlot;
+use crate::work::source_access::SourceAccess;
+use crate::work::staged_output::Replace;
 use crate::work::transform::{Transformed, commit, object_time, transform};
 
 /// Recovers objects of one org from one source to one destination.
@@ -40,32 +48,10 @@ pub struct Worker {
     pub limits: TransformLimits,
     /// Receives progress.
     pub observer: Arc<dyn Observer>,
-}
-
-/// One delivery of a task by the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delivery {
-    /// The task's receive count, this delivery included; from 1.
-    pub number: u32,
-    /// The queue's limit, after which the task becomes a dead letter.
-    pub deliveries_max: u32,
-    /// The current time.
-    pub now: DateTime<Utc>,
-    /// How long the attempt may take, in seconds; at most [`ATTEMPT_SECS_MAX`](crate::ATTEMPT_SECS_MAX).
-    pub attempt_secs_max: u32,
-}
-
-impl Delivery {
-    /// Whether this is the last delivery that the queue's limit allows.
-    pub fn is_last(&self) -> bool {
-        self.number >= self.deliveries_max
-    }
-
-    fn attempting(&self) -> State {
-        State::Attempting {
-            expires_at: self.now + TimeDelta::seconds(i64::from(self.attempt_secs_max)),
-        }
-    }
+    /// What this worker has seen of the source.
+    pub access: SourceAccess,
+    /// What this worker has seen of its runs' audits.
+    pub audits: AuditLooks,
 }
 
 /// Why a task has no receipt. It must stay in the queue.
@@ -77,7 +63,7 @@ pub enum WorkError {
         /// The task's version.
         found: u32,
     },
-    /// The storage failed with a transient error.
+    /// The storage failed with a transient error, or denied the object while it may deny everything.
     #[error(transparent)]
     Transient(StorageError),
     /// The receipt could not be read or written.
@@ -120,6 +106,11 @@ impl WorkError {
         }
     }
 
+    /// Whether the source denied the object.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Transient(error) if matches!(error.problem, Problem::AccessDenied(_)))
+    }
+
     /// Whether another delivery of the task may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
@@ -144,9 +135,14 @@ impl Worker {
                 found: task.version,
             });
         }
+        let clock = Clock::of(&delivery);
         let ledger = Ledger::new(task.execution_id.clone());
         let receipt_key = ledger.receipt_key(&task.id());
-        let known = KnownReceipt::read(&*self.destination, &receipt_key, &task.key).await?;
+        let is_first = delivery.is_first_of(task);
+        let known = match is_first {
+            true => KnownReceipt::default(),
+            false => KnownReceipt::read(&*self.destination, &receipt_key, &task.key).await?,
+        };
         if let Some(receipt) = known.done() {
             debug!("the task is done already");
             self.observer.task_ended(receipt);
@@ -154,7 +150,6 @@ impl Worker {
         }
         let has_reason = known.has_reason();
         let mut slot = self.slot(task, receipt_key, known, delivery);
-        let attempts = slot.template.attempts;
         if delivery.is_last() && !has_reason {
             let receipt = slot.write(delivery.attempting()).await?;
             if receipt.is_done() {
@@ -162,61 +157,115 @@ impl Worker {
                 return Ok(receipt);
             }
         }
-        let state = match self.attempt(task, &ledger).await {
-            Ok(done) => State::Done(Box::new(done)),
-            Err(Failure::Final { reason, hint }) => State::Failed { reason, hint },
-            Err(Failure::Transient(error)) if delivery.is_last() => State::Failed {
-                reason: format!("gave up after {attempts} attempts: {error}"),
-                hint: Some(hint_to_repeat(error.hint())),
-            },
-            Err(Failure::Transient(error)) => {
-                debug!(%error, "the attempt has failed and may be repeated");
-                return Err(WorkError::Transient(error));
-            }
-            Err(Failure::Died(detail)) => {
-                let key = task.key.to_string();
-                return Err(WorkError::Died { key, detail });
-            }
+        let replace = match is_first {
+            true => Replace::No,
+            false => Replace::Yes,
         };
-        // Read before the receipt is written: an audit that ends after this has seen the receipt.
-        let is_audited = self.is_audited(&ledger, delivery.now).await?;
-        let receipt = slot.write(state).await?;
-        if let Some(wait_hours) = is_audited {
-            self.call_auditor(&ledger, wait_hours, delivery.now).await?;
-        }
+        let ended = self.attempt(task, &ledger, replace).await;
+        let state = self.state(task, delivery, &slot, ended).await?;
+        let receipt = self
+            .record(&ledger, &mut slot, state, is_first, clock)
+            .await?;
         self.observer.task_ended(&receipt);
         Ok(receipt)
     }
 
-    /// If the run's audit has ended, how long the next one may wait for the run, in hours.
-    async fn is_audited(
+    /// The state of a task whose attempt has ended so.
+    async fn state(
+        &self,
+        task: &Task,
+        delivery: Delivery,
+        slot: &ReceiptSlot<'_>,
+        ended: Result<Done, Failure>,
+    ) -> Result<State, WorkError> {
+        let failure = match ended {
+            Ok(done) => return Ok(State::Done(Box::new(done))),
+            Err(Failure::Denied(error)) => self.judge_denial(task, error).await,
+            Err(failure) => failure,
+        };
+        match failure {
+            Failure::Final { reason, hint } => Ok(State::Failed { reason, hint }),
+            Failure::Transient(error) | Failure::Denied(error) if delivery.is_last() => {
+                Ok(State::Failed {
+                    reason: format!("gave up after {} attempts: {error}", slot.attempts()),
+                    hint: Some(hint_to_repeat(error.hint())),
+                })
+            }
+            Failure::Transient(error) | Failure::Denied(error) => {
+                debug!(%error, "the attempt has failed and may be repeated");
+                Err(WorkError::Transient(error))
+            }
+            Failure::Died(detail) => {
+                let key = task.key.to_string();
+                Err(WorkError::Died { key, detail })
+            }
+        }
+    }
+
+    /// An object that is denied alone stays denied. If nothing shows that the source allows others, a retry may
+    /// succeed.
+    async fn judge_denial(&self, task: &Task, error: StorageError) -> Failure {
+        let alone = self
+            .access
+            .is_denied_alone(&*self.source, task.key.as_str());
+        match alone.await {
+            true => Failure::permanent(&error),
+            false => Failure::Denied(error),
+        }
+    }
+
+    /// Writes the receipt. If the run's audit has ended, calls the auditor again.
+    async fn record(
         &self,
         ledger: &Ledger,
-        now: DateTime<Utc>,
+        slot: &mut ReceiptSlot<'_>,
+        state: State,
+        is_first: bool,
+        clock: Clock,
+    ) -> Result<Receipt, WorkError> {
+        // Looked up before the receipt is written: an audit that ends after this has seen the receipt.
+        if is_first {
+            let ended = self.audit_ended(ledger, Look::Recent, clock).await?;
+            if let Some(receipt) = slot.write_first(state.clone()).await? {
+                self.call_auditor(ledger, ended, clock).await?;
+                return Ok(receipt);
+            }
+        }
+        let ended = self.audit_ended(ledger, Look::Now, clock).await?;
+        let receipt = slot.write(state).await?;
+        self.call_auditor(ledger, ended, clock).await?;
+        Ok(receipt)
+    }
+
+    /// If the run's audit has ended, how long the next one may wait for the run, in hours.
+    async fn audit_ended(
+        &self,
+        ledger: &Ledger,
+        look: Look,
+        clock: Clock,
     ) -> Result<Option<u32>, LedgerError> {
         if self.auditor.is_none() {
             return Ok(None);
         }
-        let record = audit_record(&*self.destination, ledger).await?;
-        Ok(record
-            .filter(|(record, _)| !record.is_open(now))
-            .map(|(record, _)| record.wait_hours))
+        self.audits
+            .ended(&*self.destination, ledger, look, clock.now())
+            .await
     }
 
     async fn call_auditor(
         &self,
         ledger: &Ledger,
-        wait_hours: u32,
-        now: DateTime<Utc>,
+        wait_hours: Option<u32>,
+        clock: Clock,
     ) -> Result<(), WorkError> {
-        let Some(queue) = &self.auditor else {
+        let (Some(queue), Some(wait_hours)) = (&self.auditor, wait_hours) else {
             return Ok(());
         };
         let caller = AuditCaller {
             queue: Arc::clone(queue),
             wait_hours,
         };
-        let called = caller.call(&*self.destination, ledger, now).await;
+        let called = caller.call(&*self.destination, ledger, clock.now()).await;
         called.map_err(|error| match error {
             AuditCallError::Ledger(error) => WorkError::Ledger(error),
             AuditCallError::Queue(error) => WorkError::Queue(error),
@@ -250,33 +299,15 @@ impl Worker {
         known: KnownReceipt,
         delivery: Delivery,
     ) -> ReceiptSlot<'_> {
-        let attempts = known
-            .receipt
-            .as_ref()
-            .map_or(0, |receipt| receipt.attempts)
-            .max(delivery.number.saturating_sub(1))
-            .saturating_add(1);
-        ReceiptSlot {
-            worker: self,
-            key,
-            etag: known.etag,
-            template: Receipt {
-                version: LEDGER_VERSION,
-                software: SOFTWARE.to_owned(),
-                key: task.key.clone(),
-                size: Some(task.size),
-                etag: Some(task.etag.clone()),
-                attempts,
-                started_at: delivery.now,
-                state: State::Failed {
-                    reason: String::new(),
-                    hint: None,
-                },
-            },
-        }
+        ReceiptSlot::new(&*self.destination, key, task, delivery, known)
     }
 
-    async fn attempt(&self, task: &Task, ledger: &Ledger) -> Result<Done, Failure> {
+    async fn attempt(
+        &self,
+        task: &Task,
+        ledger: &Ledger,
+        replace: Replace,
+    ) -> Result<Done, Failure> {
         if !task.key.is_plain() {
             return Err(Failure::Final {
                 reason: "its key has an empty, `.` or `..` part, a NUL, or more than 1,024 bytes, so \
@@ -293,6 +324,7 @@ impl Worker {
             .open(task.key.as_str(), &task.etag)
             .await
             .map_err(Failure::from)?;
+        self.access.opened(task.key.as_str(), &task.etag);
         let time = object_time(&task.key, &self.org_id);
         let (source, runtime) = (Arc::clone(&self.source), Handle::current());
         let (task, ledger) = (task.clone(), ledger.clone());
@@ -326,8 +358,8 @@ impl Worker {
                 rejected,
             } = transform(open, &job)?;
             // The object has been read to its end. Before that, nothing of it may become visible.
-            let outputs = commit(outputs)?;
-            let rejected = commit(rejected.into_iter().collect())?.pop();
+            let outputs = commit(outputs, replace)?;
+            let rejected = commit(rejected.into_iter().collect(), replace)?.pop();
             Ok::<_, TransformError>((counts, outputs, rejected))
         });
         let (counts, outputs, rejected) = blocking.await.map_err(|error| {
@@ -363,6 +395,8 @@ fn hint_to_repeat(hint: Option<String>) -> String {
 enum Failure {
     /// A retry may succeed.
     Transient(StorageError),
+    /// The source denies the object. Whether a retry may succeed depends on what else it denies.
+    Denied(StorageError),
     /// A retry would fail in the same way.
     Final {
         reason: String,
@@ -372,14 +406,24 @@ enum Failure {
     Died(String),
 }
 
-impl From<StorageError> for Failure {
-    fn from(error: StorageError) -> Self {
-        if error.is_transient() {
-            return Self::Transient(error);
-        }
+impl Failure {
+    fn permanent(error: &StorageError) -> Self {
         Self::Final {
             reason: error.to_string(),
             hint: error.hint(),
+        }
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        match error.problem {
+            Problem::Transient(_) => Self::Transient(error),
+            // An attempt reads nothing but the source.
+            Problem::AccessDenied(_) if error.operation == StorageOperation::Read => {
+                Self::Denied(error)
+            }
+            _ => Self::permanent(&error),
         }
     }
 }
@@ -407,57 +451,5 @@ impl From<TransformError> for Failure {
             reason: error.to_string(),
             hint: Some(hint.to_owned()),
         }
-    }
-}
-
-/// The key of one task's receipt. A receipt that is done is never replaced.
-struct ReceiptSlot<'a> {
-    worker: &'a Worker,
-    key: String,
-    /// The etag of the receipt that was read last; `None` if there was none.
-    etag: Option<String>,
-    template: Receipt,
-}
-
-impl ReceiptSlot<'_> {
-    /// Writes the receipt with the state, and returns it; or the one that another worker wrote
-    /// meanwhile, if that one is done.
-    async fn write(&mut self, state: State) -> Result<Receipt, LedgerError> {
-        const CONFLICTS_MAX: u32 = 16;
-        let receipt = Receipt {
-            state,
-            ..self.template.clone()
-        };
-        let bytes = to_json(&self.key, &receipt)?;
-        let destination = &*self.worker.destination;
-        for _ in 0..CONFLICTS_MAX {
-            let precondition = match &self.etag {
-                None => Precondition::Absent,
-                Some(etag) => Precondition::Unchanged(etag.clone()),
-            };
-            let written = destination
-                .put_if(&self.key, bytes.clone(), precondition)
-                .await?;
-            let current = KnownReceipt::read(destination, &self.key, &receipt.key).await?;
-            // Also when it was written directly after ours: its etag must not be taken for ours.
-            if let Some(done) = current.done() {
-                if *done != receipt {
-                    debug!(key = self.key, "another worker has done the task meanwhile");
-                }
-                return Ok(done.clone());
-            }
-            self.etag = current.etag;
-            if written == Written::Yes {
-                return Ok(receipt);
-            }
-            debug!(
-                key = self.key,
-                "another worker has written the receipt meanwhile"
-            );
-        }
-        Err(LedgerError::Invalid {
-            key: self.key.clone(),
-            detail: "it changes with every attempt to write it".to_owned(),
-        })
     }
 }

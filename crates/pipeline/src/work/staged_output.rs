@@ -4,7 +4,18 @@ use std::io::{self, Write};
 
 use crate::ledger::receipt::Output;
 use crate::storage::checksum::Checksum;
-use crate::storage::{CreateObject, StagedObject, StorageError};
+use crate::storage::{
+    CreateObject, Problem, StagedObject, StorageError, StorageOperation, Written,
+};
+
+/// Whether an output may take the place of another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replace {
+    /// Whoever wrote the other one has no receipt that says done.
+    Yes,
+    /// Nobody has looked whether there is such a receipt.
+    No,
+}
 
 /// A staged object with the size, checksum and rows of what was written so far.
 pub(crate) struct StagedOutput {
@@ -43,9 +54,23 @@ impl StagedOutput {
         self.object.seal()
     }
 
-    /// Makes the object visible, and returns its entry for the receipt.
-    pub(crate) fn commit(self) -> Result<Output, StorageError> {
-        self.object.commit()?;
+    /// Makes the object visible, and returns its entry for the receipt. If it may not replace the one that is
+    /// there, it fails with a transient error, and the next delivery reads the receipt first.
+    pub(crate) fn commit(self, replace: Replace) -> Result<Output, StorageError> {
+        match replace {
+            Replace::Yes => self.object.commit()?,
+            Replace::No => {
+                if self.object.commit_first()? == Written::PreconditionFailed {
+                    let problem = "another attempt at the task has written it";
+                    let problem = Problem::Transient(problem.to_owned());
+                    return Err(StorageError::new(
+                        StorageOperation::Write,
+                        self.key,
+                        problem,
+                    ));
+                }
+            }
+        }
         Ok(Output {
             key: self.key,
             size: self.size,

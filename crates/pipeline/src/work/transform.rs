@@ -23,7 +23,7 @@ use crate::request::window::{WindowKind, epoch_nanos};
 use crate::storage::StorageError;
 use crate::work::day_files::{Day, DayFiles};
 use crate::work::job::{Job, TransformError, write_error};
-use crate::work::staged_output::StagedOutput;
+use crate::work::staged_output::{Replace, StagedOutput};
 
 /// How much is decoded and split at a time, in bytes.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -266,8 +266,12 @@ struct RejectedLine<'a> {
 }
 
 /// Makes the outputs visible, and returns their entries for the receipt.
-pub(crate) fn commit(outputs: Vec<StagedOutput>) -> Result<Vec<Output>, StorageError> {
-    outputs.into_iter().map(StagedOutput::commit).collect()
+pub(crate) fn commit(
+    outputs: Vec<StagedOutput>,
+    replace: Replace,
+) -> Result<Vec<Output>, StorageError> {
+    let outputs = outputs.into_iter();
+    outputs.map(|output| output.commit(replace)).collect()
 }
 
 fn day_of_instant(instant: DateTime<Utc>) -> Day {

@@ -35,6 +35,7 @@ pub(crate) fn tasks() -> Vec<Task> {
                     event_types: values,
                 },
                 output: OutputFormat::Ndjson(NdjsonCompression::None),
+                queued_again: number % 2 == 1,
             }
         })
         .collect()

@@ -59,6 +59,8 @@ struct Fault {
 pub(crate) struct FaultyStorage {
     inner: Arc<LocalFolder>,
     plan: Arc<FaultPlan>,
+    /// Whether what is committed first stays, as in a bucket.
+    keeps_first: bool,
 }
 
 /// The calls of a storage that has been given away.
@@ -88,7 +90,14 @@ impl FaultyStorage {
         Self {
             inner,
             plan: Arc::default(),
+            keeps_first: false,
         }
+    }
+
+    /// An object is only committed as the first if this storage has committed none with its key.
+    pub(crate) fn keeping_first(mut self) -> Self {
+        self.keeps_first = true;
+        self
     }
 
     /// The next `calls` calls have the effect.
@@ -251,6 +260,7 @@ impl CreateObject for FaultyStorage {
             inner: self.inner.create(key)?,
             key: key.to_owned(),
             plan: Arc::clone(&self.plan),
+            keeps_first: self.keeps_first,
         }))
     }
 }
@@ -259,6 +269,7 @@ struct FaultyObject {
     inner: Box<dyn StagedObject>,
     key: String,
     plan: Arc<FaultPlan>,
+    keeps_first: bool,
 }
 
 impl Write for FaultyObject {
@@ -283,6 +294,14 @@ impl StagedObject for FaultyObject {
     fn commit(self: Box<Self>) -> Result<(), StorageError> {
         self.plan.call(Operation::Commit, &self.key)?;
         self.inner.commit()
+    }
+
+    fn commit_first(self: Box<Self>) -> Result<Written, StorageError> {
+        if self.keeps_first && self.plan.calls(Operation::Commit, &self.key) > 0 {
+            return Ok(Written::PreconditionFailed);
+        }
+        self.commit()?;
+        Ok(Written::Yes)
     }
 }
 

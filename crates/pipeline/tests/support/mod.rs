@@ -20,9 +20,10 @@ use event_recovery_format::{
     Envelope, EnvelopeScratch, EventWriter, NdjsonCompression, OutputFormat,
 };
 use event_recovery_pipeline::{
-    AUDIT_CALL_VERSION, AuditCall, Delivery, Ended, ExecutionId, Ledger, ListObjects, LocalFolder,
-    PlanLimits, Receipt, RecoveryRequest, Report, RequestLimits, ResolvedRequest, Run, RunTerms,
-    SourceKey, State, Task, TaskId, Tolerance, TransformLimits, Unobserved, Worker,
+    AUDIT_CALL_VERSION, AuditCall, AuditLooks, Delivery, Ended, ExecutionId, Ledger, ListObjects,
+    LocalFolder, PlanLimits, Receipt, RecoveryRequest, Report, RequestLimits, ResolvedRequest, Run,
+    RunTerms, SourceAccess, SourceKey, State, Task, TaskId, Tolerance, TransformLimits, Unobserved,
+    Worker,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -112,7 +113,8 @@ pub(crate) fn last_delivery() -> Delivery {
     delivery(10)
 }
 
-fn delivery(number: u32) -> Delivery {
+/// The delivery with this number, of ten.
+pub(crate) fn delivery(number: u32) -> Delivery {
     Delivery {
         number,
         deliveries_max: 10,
@@ -186,6 +188,8 @@ impl Sandbox {
             auditor: None,
             limits: TransformLimits::default(),
             observer: Arc::new(Unobserved),
+            access: SourceAccess::default(),
+            audits: AuditLooks::default(),
         }
     }
 

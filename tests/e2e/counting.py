@@ -1,0 +1,41 @@
+"""How many requests a clean run makes, counted at the proxy."""
+
+import collections
+import shutil
+
+from stack import PROJECT, check, run, upload
+
+HOURS, OBJECTS_PER_HOUR = 2, 6
+WINDOW = {"start": "2024-06-01T00:00:00Z", "end": "2024-06-01T02:00:00Z"}
+
+
+def requests_of_a_clean_run(world, stack):
+    """An object of a clean run costs one GET, one PUT for each output and one for its receipt, and no request of the
+    run is denied."""
+    run_id = "counted"
+    backup = PROJECT / "target/e2e/counted"
+    shutil.rmtree(backup, ignore_errors=True)
+    run([PROJECT / "target/debug/event-recovery", "sample", backup, "--start", "2024-06-01T00", "--hours", str(HOURS),
+         "--objects-per-hour", str(OBJECTS_PER_HOUR), "--object-bytes", "64KiB"])
+    upload(world.account.client("s3"), backup)
+    mark = world.proxy.mark()
+    objects = stack.plan(run_id, format="ndjson", **WINDOW)["objects"]["planned"]
+    check(objects == HOURS * OBJECTS_PER_HOUR, f"{objects} objects are planned")
+    notification = stack.await_notification(run_id)
+    check(notification["verdict"] == "complete", f"{notification}")
+    report = stack.record(run_id, "report.json")
+    sources = world.proxy.counts(mark, "/main_stream/2024/06/01/")
+    mine = world.proxy.counts(mark, f"/_recovery/{run_id}/") + world.proxy.counts(mark, f"/execution_id={run_id}/")
+    check(sources == {("GET", "source", 200): objects}, f"the source was asked {sources}")
+    check(report["output"]["files"] == objects, f"each object has one output: {report['output']}")
+    expected = {("PUT", "output", 200): objects, ("PUT", "receipt", 200): objects}
+    found = {key: count for key, count in mine.items() if key[0] != "GET" and key[1] in ("output", "receipt")}
+    check(found == expected, f"{found}")
+    # Receipts are read by the auditor alone.
+    check(mine["GET", "receipt", 200] <= objects, f"{mine}")
+    denied = [answer for answer in world.proxy.since(mark)
+              if answer.status == 403 and (run_id in answer.path or "2024" in answer.path)]
+    named = collections.Counter((answer.method, answer.kind) for answer in denied)
+    check(not denied, f"denied requests: {dict(named)}")
+    total = sum(mine.values()) + sum(sources.values())
+    print(f"e2e:   {objects} objects, {total} requests, none denied", flush=True)
