@@ -17,6 +17,7 @@ import traceback
 
 import access
 import diagnosis
+import emulator_template
 import events
 import truth
 from emulator import Emulator
@@ -46,16 +47,17 @@ class World:
         self.truth = truth.expected(self.backup)
 
     def stack(self, name, **parameters):
-        return Stack(self.account, name, {
+        parameters = {
             "OrgId": ORG_ID,
             "SourceRoleArn": f"arn:aws:iam::{ACCOUNT}:role/platform",
             "SourceExternalId": EXTERNAL_ID,
-            "EndpointUrl": f"http://127.0.0.1:{self.proxy.port}",
             "WorkerTimeoutSecs": "10",
             "TaskVisibilitySecs": "10",
             "AuditMinVisibilitySecs": "1",
             **parameters,
-        })
+        }
+        template = emulator_template.write(f"http://127.0.0.1:{self.proxy.port}", parameters)
+        return Stack(self.account, name, parameters, template)
 
 
 def program(world, *arguments, codes=(0,)):

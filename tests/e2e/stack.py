@@ -105,15 +105,15 @@ def upload(s3, backup):
 class Stack:
     """One deployment of the template."""
 
-    def __init__(self, account, name, parameters):
-        self.account, self.name, self.parameters = account, name, parameters
+    def __init__(self, account, name, parameters, template):
+        self.account, self.name, self.parameters, self.template = account, name, parameters, template
         self.outputs = {}
         self.finished = False
 
     def deploy(self):
         overrides = [f"{key}={value}" for key, value in self.parameters.items()]
         run(
-            [tool("sam"), "deploy", "--template-file", ".aws-sam/build/template.yaml",
+            [tool("sam"), "deploy", "--template-file", self.template,
              "--stack-name", self.name, "--resolve-s3", "--capabilities", "CAPABILITY_IAM",
              "--no-confirm-changeset", "--no-progressbar", "--region", REGION,
              "--config-env", "none", "--parameter-overrides", *overrides],
