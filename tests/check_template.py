@@ -5,9 +5,13 @@
 import itertools
 import json
 import re
+import subprocess
 import sys
+import tempfile
 import traceback
 from pathlib import Path
+
+import yaml
 
 import cloudformation
 import cloudwatch
@@ -258,6 +262,40 @@ def names_of_buckets_have_arns_in_every_partition():
         assert not pattern.match(other), other
     written = json.dumps(RESOURCES, default=str)
     assert "arn:aws:iam" not in written and not re.search(r'"arn:aws:(?!s3:::")', written), "an ARN of one partition"
+
+
+def a_build_for_arm64_deploys_arm64():
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder)
+        (built / "template.yaml").write_text(yaml.safe_dump(TEMPLATE))
+        header = lambda machine: b"\x7fELF" + bytes(14) + machine.to_bytes(2, "little")
+
+        def build(*machines):
+            for function, machine in zip(("Planner", "Worker", "Auditor"), machines):
+                (built / function).mkdir(exist_ok=True)
+                (built / function / "bootstrap").write_bytes(header(machine))
+
+        def command(architecture):
+            return subprocess.run([sys.executable, PROJECT / "scripts/set-architecture.py", architecture, folder],
+                                  capture_output=True).returncode
+
+        for machines, architecture in [((0xB7, 0xB7, 0xB7), "arm64"), ((0x3E, 0x3E, 0x3E), "x86_64")]:
+            build(*machines)
+            assert command(architecture) == 0
+            parameter = yaml.safe_load((built / "template.yaml").read_text())["Parameters"]["Architecture"]
+            assert parameter["Default"] == architecture and parameter["AllowedValues"] == [architecture], parameter
+            assert command({"arm64": "x86_64", "x86_64": "arm64"}[architecture]) != 0, "another build was accepted"
+        build(0x3E, 0xB7, 0x3E)
+        assert command("x86_64") != 0, "a mixed build was accepted"
+    # Every function has the one parameter, and `make deploy` deploys what `make build` has set.
+    assert TEMPLATE["Globals"]["Function"]["Architectures"] == [{"Ref": "Architecture"}]
+    assert not [name for name in of_type("AWS::Serverless::Function") if "Architectures" in RESOURCES[name]["Properties"]]
+    commands = subprocess.run(["make", "-n", "deploy", "ARCHITECTURE=arm64"], cwd=PROJECT, text=True,
+                              capture_output=True, check=True).stdout
+    order = [commands.index(part) for part in
+             ("sam build --parameter-overrides Architecture=arm64", "set-architecture.py arm64", "sam deploy")]
+    assert order == sorted(order), commands
+    assert "Architecture=" not in commands.split("sam deploy")[1], "`sam deploy` is told another one"
 
 
 CHECKS = [value for name, value in list(globals().items())
