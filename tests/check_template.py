@@ -254,6 +254,15 @@ def logs_are_kept_when_the_stack_is_deleted():
         assert group["DeletionPolicy"] == group["UpdateReplacePolicy"] == "Retain", f"{name} is not evidence for long"
 
 
+def subnets_of_other_accounts_can_be_used():
+    for role in ("PlannerRole", "WorkerRole", "AuditorRole"):
+        vpc = next(entry["Fn::If"][1] for entry in RESOURCES[role]["Properties"]["Policies"] if "Fn::If" in entry)
+        statements = {statement["Sid"]: statement for statement in vpc["PolicyDocument"]["Statement"]}
+        assert statements["NetworkInterfaces"]["Resource"] == {
+            "Fn::Sub": "arn:${AWS::Partition}:ec2:${AWS::Region}:*:*/*"}, f"{role}: {statements}"
+        assert statements["NotForTheCode"]["Effect"] == "Deny", role
+
+
 def names_of_buckets_have_arns_in_every_partition():
     pattern = re.compile(TEMPLATE["Parameters"]["SourceBucket"]["AllowedPattern"])
     for arn in ("a-bucket", "arn:aws:s3:::a-bucket", "arn:aws-cn:s3:::a-bucket", "arn:aws-us-gov:s3:::a-bucket", ""):

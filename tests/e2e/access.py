@@ -25,6 +25,8 @@ NOT_EXERCISED = {
 NOT_INVOKED = {
     "Planner/KeepFailedInvocations": "only asynchronous invocations that fail three times go there",
     "Planner/ListLedger": "the emulator answers 404 for what is absent, S3 403 to who may not list it",
+    "Planner/EndProvisional": "only a recheck that makes a report final removes the marker",
+    "Auditor/Checkpoint": "only an audit that takes longer than an invocation has a checkpoint",
     "Worker/ListLedger": "the emulator answers 404 for what is absent, S3 403 to who may not list it",
 }
 # Actions without which no invocation fails, and why.

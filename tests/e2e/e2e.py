@@ -17,6 +17,7 @@ import traceback
 import access
 import diagnosis
 import events
+import parameters
 import truth
 from emulator import Emulator
 from proxy import Proxy
@@ -277,8 +278,9 @@ SCENARIOS = [
     (command_line, "recovery"), (schedule_fires_twice, "drill"), (events.each_event, "recovery"),
     (access.statements_are_needed, "recovery"), (access.nothing_more, "recovery"),
     (objects_that_cannot_be_read, "drill"), (network_fails, "recovery"),
+    (parameters.parameters_reach_the_functions, "shapes"),
 ]
-STACKS = {"recovery": {"DestinationPrefix": "events/recovered"}, "drill": {"Schedule": "1"}}
+STACKS = {"recovery": {"DestinationPrefix": "events/recovered"}, "drill": {"Schedule": "1"}, "shapes": parameters.GIVEN}
 
 
 def main():

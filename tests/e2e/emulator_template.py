@@ -1,5 +1,7 @@
 """The built template as the emulator can deploy it: the production template has no switch for tests."""
 
+import sys
+
 import yaml
 
 from stack import PROJECT, check
@@ -61,3 +63,8 @@ def replace_metric_math(template):
     for properties in found:
         del properties["Metrics"]
         properties.update(STAND_IN)
+
+
+if __name__ == "__main__":
+    # For scripts/invoke-local.sh: prints the path of the template for an emulator at that URL.
+    print(write(sys.argv[1], {}))

@@ -85,9 +85,10 @@ def stack(account, name):
 def log_groups(account, name):
     """The stack keeps them when it is deleted."""
     client = account.client("logs")
-    for prefix in (name, f"/aws/lambda/{name}"):
-        for group in client.describe_log_groups(logGroupNamePrefix=prefix)["logGroups"]:
-            client.delete_log_group(logGroupName=group["logGroupName"])
+    for page in client.get_paginator("describe_log_groups").paginate():
+        for group in page["logGroups"]:
+            if name in group["logGroupName"]:
+                client.delete_log_group(logGroupName=group["logGroupName"])
     return []
 
 

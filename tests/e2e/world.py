@@ -42,6 +42,7 @@ class World:
         self.truth = truth.expected(self.backup)
 
     def stack(self, name, **parameters):
+        """A stack that is not deployed yet; a parameter that is None has the template's default."""
         parameters = {
             "OrgId": ORG_ID,
             "SourceRoleArn": f"arn:aws:iam::{ACCOUNT}:role/platform",
@@ -51,6 +52,7 @@ class World:
             "AuditMinVisibilitySecs": "1",
             **parameters,
         }
+        parameters = {key: value for key, value in parameters.items() if value is not None}
         template = emulator_template.write(f"http://127.0.0.1:{self.proxy.port}", parameters)
         return Stack(self.account, name, parameters, template)
 
