@@ -15,6 +15,7 @@ import time
 import traceback
 import uuid
 
+import athena
 import emulator_template
 import sandbox
 import truth
@@ -57,8 +58,7 @@ class World:
             "Schedule": "1", "WorkerTimeoutSecs": "60", "TaskVisibilitySecs": "60", "AuditMinVisibilitySecs": "2",
             "LogRetentionDays": "1",
         }
-        if self.account.is_aws:
-            create_bucket(self.account, f"{self.name}-artifacts")
+        create_bucket(self.account, f"{self.name}-artifacts")
         template = PROJECT / ".aws-sam/build/template.yaml" if self.account.is_aws \
             else emulator_template.write(self.endpoint_url, parameters)
         say(f"deploying {self.name}")
@@ -89,8 +89,14 @@ def follows_a_run_on_the_command_line(world, stack):
 def runs_on_schedule(world, stack):
     recheck = world.account.client("scheduler").get_schedule(Name=stack.resources["RecheckHourly"])
     check(json.loads(recheck["Target"]["Input"]) == {"recheck_due": True}, f"{recheck['Target']}")
-    schedule_fires_twice(world, stack)
+    world.scheduled = schedule_fires_twice(world, stack)
     return "the schedule fired twice and recovered its window once"
+
+
+def athena_reads_every_run(world, stack):
+    expected = {"hard-parquet": len(world.truth), world.scheduled[0]: world.scheduled[1]}
+    athena.reads_every_run(world, stack, expected)
+    return f"the example of docs/deployment.md, over {len(expected)} runs"
 
 
 def names_an_object_that_is_denied(world, stack):
@@ -149,7 +155,7 @@ def metric(world, stack, name):
     # The emulator extracts no metrics from logs: these are the lines that CloudWatch would read.
     total = 0
     for function in FUNCTIONS:
-        for line in log_lines(world, f"/aws/lambda/{stack.resources[function]}"):
+        for line in log_lines(world, stack.resources[f"{function}LogGroup"]):
             names = [entry["Name"] for directive in line.get("_aws", {}).get("CloudWatchMetrics", [])
                      for entry in directive["Metrics"]]
             total += line[name] if name in names else 0
@@ -197,23 +203,23 @@ def the_dashboard_shows_the_stack(world, stack):
 def no_request_was_denied(world, stack):
     """Apart from those for the object that the acceptance itself denied."""
     world.watch.end()
-    seen = world.watch.requests()
+    seen = world.watch.asked()
     check(seen, "no request of the functions was seen")
-    others = [request for request in world.watch.denied()
+    others = [request for request in world.watch.refused()
               if not any(key in request for key in getattr(world, "expected_denials", []))]
     check(not others, f"{len(others)} requests were denied: {others[:5]}")
     return ", ".join(f"{count:,} × {name}" for name, count in sorted(seen.items(), key=lambda pair: -pair[1])[:8])
 
 
-STEPS = [recovers_exactly, follows_a_run_on_the_command_line, runs_on_schedule, names_an_object_that_is_denied,
-         counts_what_it_did, alarms_are_quiet_and_reach_the_topic, the_dashboard_shows_the_stack,
-         no_request_was_denied]
+STEPS = [recovers_exactly, follows_a_run_on_the_command_line, runs_on_schedule, athena_reads_every_run,
+         names_an_object_that_is_denied, counts_what_it_did, alarms_are_quiet_and_reach_the_topic,
+         the_dashboard_shows_the_stack, no_request_was_denied]
 
 
 def amounts(world, stack):
     """What the acceptance used, as far as it can be known, by the names of `PRICES_USD`."""
     hours = (datetime.datetime.now(datetime.timezone.utc) - world.began).total_seconds() / 3600
-    seen = world.watch.requests()
+    seen = world.watch.asked()
     found = {"KMS, key-hours": hours, "CloudWatch, alarm-hours": 18 * hours, "CloudWatch, metric-hours": 25 * hours}
     count = lambda *words: sum(n for name, n in seen.items() if any(name.startswith(word) for word in words))
     if world.account.is_aws:

@@ -36,7 +36,7 @@ def recover_hard_sample(world, stack):
 
 
 def schedule_fires_twice(world, stack):
-    """A schedule that fires twice recovers its window once."""
+    """A schedule that fires twice recovers its window once; returns the run's id and how many events it has."""
     # The emulator fires at once, AWS within a minute of the time.
     fires = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=60 if world.account.is_aws else 1)
     # What the schedule recovers then: an interval of one hour that ended two hours before, when it had settled.
@@ -76,3 +76,4 @@ def schedule_fires_twice(world, stack):
     report = stack.record(run_id, "report.json")
     truth.check_balance(report)
     check(report["events"]["written"] == len(truth.expected(recent)), "another number of events")
+    return run_id, report["events"]["written"]

@@ -1,11 +1,13 @@
 """A sandbox account on AWS: its clients, and the removal of everything that an acceptance made there."""
 
+import contextlib
 import os
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from athena import database_of
 from stack import Account, say
 
 # Names of everything begin with it and a unique suffix, so that what is left can be found by the name alone.
@@ -48,7 +50,7 @@ def remove(account, name):
     not keep the others; returns what is left."""
     left = []
     for what, step in [("schedules", schedules), ("trail", trail), ("stack", stack), ("log groups", log_groups),
-                       ("queues", queues), ("role", roles), ("buckets", buckets), ("keys", keys)]:
+                       ("queues", queues), ("role", roles), ("tables", tables), ("buckets", buckets), ("keys", keys)]:
         try:
             left += step(account, name)
         except Exception as error:
@@ -108,6 +110,13 @@ def roles(account, name):
     except ClientError as error:
         if error.response["Error"]["Code"] != "NoSuchEntity":
             raise
+    return []
+
+
+def tables(account, name):
+    client = account.client("glue")
+    with contextlib.suppress(client.exceptions.EntityNotFoundException):
+        client.delete_database(Name=database_of(name))
     return []
 
 

@@ -26,7 +26,7 @@ class WatchingProxy(Proxy):
     def __init__(self, upstream_port):
         super().__init__(upstream_port)
         self.lock = threading.Lock()
-        self.seen, self.denied_requests = Counter(), []
+        self.seen, self.denied = Counter(), []
 
     def pass_on(self, client):
         super().pass_on(_Watched(client, self))
@@ -36,11 +36,13 @@ class WatchingProxy(Proxy):
         # The scope of a signature names the service: .../20240401/us-east-1/s3/aws4_request
         scope = re.search(rb"Credential=[^/]+/\d+/[^/]+/([a-z0-9-]+)/", request)
         service = scope.group(1).decode() if scope else "?"
-        status = answer.split(b" ", 2)[1:2]
+        status = (answer.split(b" ", 2) + [b"", b""])[1]
+        # Some services deny with 400, and say so in the body.
+        codes = (b"AccessDenied", b"AuthorizationError")
         with self.lock:
             self.seen[f"{service} {method.decode()}"] += 1
-            if status == [b"403"] or b"AccessDenied" in answer or b"AuthorizationError" in answer:
-                self.denied_requests.append(f"{service} {method.decode()} {path.decode()}")
+            if status == b"403" or status == b"400" and any(code in answer for code in codes):
+                self.denied.append(f"{service} {method.decode()} {path.decode()}")
 
     def begin(self):
         pass
@@ -48,11 +50,11 @@ class WatchingProxy(Proxy):
     def end(self):
         pass
 
-    def requests(self):
+    def asked(self):
         return dict(self.seen)
 
-    def denied(self):
-        return list(self.denied_requests)
+    def refused(self):
+        return list(self.denied)
 
 
 class _Watched:
@@ -134,9 +136,9 @@ class Trail:
     def ours(self):
         return [event for event in self.events if f"assumed-role/{self.name}" in event["userIdentity"].get("arn", "")]
 
-    def requests(self):
+    def asked(self):
         return dict(Counter(f"{event['eventSource'].split('.')[0]} {event['eventName']}" for event in self.ours()))
 
-    def denied(self):
+    def refused(self):
         return [f"{event['eventSource'].split('.')[0]} {event['eventName']} {json.dumps(event.get('requestParameters'))}"
                 for event in self.ours() if event.get("errorCode") in DENIED_CODES]
