@@ -55,8 +55,8 @@ build: $(VENV)/installed ## build the functions with SAM, into .aws-sam/ (ARCHIT
 validate: $(VENV)/installed ## check the template with SAM, cfn-lint and checkov, and how it builds the functions
 	$(TOOLS) sam validate --lint --region us-east-1
 	$(VENV)/bin/cfn-lint template.yaml
-	$(VENV)/bin/python tests/check_template.py
 	$(VENV)/bin/checkov --skip-download --quiet --compact --config-file .checkov.yaml --file template.yaml
+	$(VENV)/bin/python tests/check_template.py
 	$(TOOLS) scripts/check-unwinding.sh
 
 deploy: build ## deploy the stack to AWS, as built for ARCHITECTURE; asks for each parameter

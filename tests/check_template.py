@@ -298,7 +298,8 @@ def a_build_for_arm64_deploys_arm64():
         assert command("x86_64") != 0, "a mixed build was accepted"
     # Every function has the one parameter, and `make deploy` deploys what `make build` has set.
     assert TEMPLATE["Globals"]["Function"]["Architectures"] == [{"Ref": "Architecture"}]
-    assert not [name for name in of_type("AWS::Serverless::Function") if "Architectures" in RESOURCES[name]["Properties"]]
+    functions = of_type("AWS::Serverless::Function")
+    assert not [name for name, function in functions.items() if "Architectures" in function["Properties"]]
     commands = subprocess.run(["make", "-n", "deploy", "ARCHITECTURE=arm64"], cwd=PROJECT, text=True,
                               capture_output=True, check=True).stdout
     order = [commands.index(part) for part in

@@ -15,6 +15,8 @@ import time
 import traceback
 import uuid
 
+from botocore.exceptions import ClientError
+
 import athena
 import emulator_template
 import sandbox
@@ -48,6 +50,8 @@ class World:
         self.began = datetime.datetime.now(datetime.timezone.utc)
 
     def create(self):
+        # First: a trail takes minutes until it sees everything.
+        self.watch.begin()
         say("creating the platform's side")
         key = self.account.client("kms").create_key(Description=self.name)["KeyMetadata"]
         self.account.client("kms").create_alias(AliasName=f"alias/{self.name}", TargetKeyId=key["KeyId"])
@@ -62,11 +66,15 @@ class World:
         template = PROJECT / ".aws-sam/build/template.yaml" if self.account.is_aws \
             else emulator_template.write(self.endpoint_url, parameters)
         say(f"deploying {self.name}")
-        stack = Stack(self.account, self.name, parameters, template).deploy()
-        if isinstance(self.watch, Trail):
-            self.watch.buckets = [self.source_bucket, stack.bucket]
-        self.watch.begin()
-        return stack
+        return Stack(self.account, self.name, parameters, template).deploy()
+
+    def may_read(self, key):
+        """Whether the source answers; a change of a bucket's policy takes seconds on AWS."""
+        try:
+            self.account.client("s3").head_object(Bucket=self.source_bucket, Key=key)
+        except ClientError:
+            return False
+        return True
 
 
 # --- What is accepted; each returns a line for the page of results ------------------------------------------------
@@ -109,6 +117,8 @@ def names_an_object_that_is_denied(world, stack):
         "Statement": [{"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject",
                        "Resource": f"arn:aws:s3:::{world.source_bucket}/{denied}"}]}))
     try:
+        if world.account.is_aws:
+            wait_until(lambda: not world.may_read(denied), 120, "the policy of the bucket has no effect")
         stack.plan(run_id, format="ndjson")
         notification = stack.await_notification(run_id, 1800)
         check(notification["verdict"] == "incomplete", f"{notification}")
@@ -118,6 +128,7 @@ def names_an_object_that_is_denied(world, stack):
         truth.check_balance(stack.record(run_id, "report.json"))
     finally:
         s3.delete_bucket_policy(Bucket=world.source_bucket)
+    wait_until(lambda: world.may_read(denied), 120, "the policy of the bucket is still in effect")
     world.expected_denials = [denied]
     check(stack.plan(run_id, format="ndjson")["tasks_queued"] == 1, "another number of tasks was queued again")
     check(stack.await_notification(run_id, 1800, number=2)["verdict"] == "needs_look", "not completed afterwards")
@@ -241,7 +252,7 @@ def amounts(world, stack):
         found["S3, GET"], found["S3, PUT and LIST"] = count("s3 Get", "s3 Head"), count("s3 Put", "s3 List")
     else:
         found["S3, GET"] = count("s3 GET", "s3 HEAD")
-        found["S3, PUT and LIST"] = count("s3 PUT", "s3 POST")
+        found["S3, PUT and LIST"] = count("s3 PUT", "s3 POST", "s3 LIST")
     found["KMS, requests"] = count("kms")
     found["SQS, requests"] = count("sqs")
     return found
@@ -254,7 +265,7 @@ def page(world, results, used):
     lines = [f"# Acceptance `{world.name}`", "", f"In {place}, {world.began:%Y-%m-%d %H:%M} UTC, "
              f"{took.total_seconds() / 60:.0f} minutes.", "", "| what | result |", "|---|---|"]
     lines += [f"| {name.replace('_', ' ')} | {line} |" for name, line in results]
-    lines += ["", "| used | amount | USD |" if world.account.is_aws else "| used | amount | USD on AWS |", "|---|---|---|"]
+    lines += ["", f"| used | amount | USD{'' if world.account.is_aws else ' on AWS'} |", "|---|---|---|"]
     cost = 0.0
     for name, amount in used.items():
         usd = amount * PRICES_USD[name]
@@ -327,7 +338,7 @@ def main():
     prepare()
     if "--aws" in words:
         say(f"account {account.id}, region {account.region}; to remove it all: --aws --remove {name}")
-        return 0 if accept(World(account, name, Trail(account, name, []))) else 1
+        return 0 if accept(World(account, name, Trail(account, name))) else 1
     with Emulator(WORK) as emulator, WatchingProxy(emulator.port) as proxy:
         return 0 if accept(World(Account(emulator.url), name, proxy, f"http://127.0.0.1:{proxy.port}")) else 1
 

@@ -29,7 +29,8 @@ def reads_every_run(world, stack, expected):
     if world.account.is_aws:
         query(world, database, repair)
     runs = ", ".join(f"'{run_id}'" for run_id in expected)
-    rows = query(world, database, f"SELECT execution_id, count(*) FROM recovered WHERE execution_id IN ({runs}) GROUP BY 1")
+    rows = query(world, database, "SELECT execution_id, count(*) FROM recovered "
+                 f"WHERE execution_id IN ({runs}) GROUP BY 1")
     found = {run_id: int(count) for run_id, count in rows}
     check(found == expected, f"Athena counts {found} events, and not {expected}")
     first = next(iter(expected))
@@ -38,8 +39,8 @@ def reads_every_run(world, stack, expected):
 
 
 def copy(world, stack, runs):
-    """A prefix with these runs alone: the emulator finds partitions by itself, without MSCK REPAIR TABLE, but also reads
-    those that a query leaves out, of which some are NDJSON."""
+    """A prefix with these runs alone: the emulator finds partitions by itself, without MSCK REPAIR TABLE, but also
+    reads those that a query leaves out, of which some are NDJSON."""
     s3, bucket = world.account.client("s3"), f"{world.name}-artifacts"
     for run_id in runs:
         for key in stack.keys(f"execution_id={run_id}/"):

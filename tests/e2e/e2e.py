@@ -22,7 +22,7 @@ import truth
 from emulator import Emulator
 from proxy import Proxy
 from recovery import recover_hard_sample, schedule_fires_twice
-from stack import ACCOUNT, EXTERNAL_ID, ORG_ID, SOURCE_BUCKET, Failed, check, platform_side, say, wait_until
+from stack import ACCOUNT, EXTERNAL_ID, ORG_ID, PROJECT, SOURCE_BUCKET, Failed, check, platform_side, say, wait_until
 from world import OBJECTS, PROGRAM, WORK, World, build, prepare, program
 
 # Longer than a worker's timeout, so that workers fail and the queue delivers their tasks again.
@@ -259,6 +259,17 @@ def command_line(world, stack):
     program(world, *status, codes=(3,))
 
 
+def acceptance_needs_its_account(world, stack):
+    """`make acceptance ACCOUNT=aws` makes nothing in an account that was not named."""
+    before = world.account.client("s3").list_buckets()["Buckets"]
+    for named in ({}, {"ACCEPTANCE_ACCOUNT_ID": "111122223333"}):
+        done = subprocess.run(
+            [sys.executable, PROJECT / "tests/e2e/acceptance.py", "--built", "--aws"], capture_output=True, text=True,
+            env={**os.environ, **world.account.environment(), **named}, timeout=60)
+        check(done.returncode == 1 and "ACCEPTANCE_ACCOUNT_ID" in done.stderr, f"{done.returncode}: {done.stderr}")
+    check(world.account.client("s3").list_buckets()["Buckets"] == before, "a bucket was made")
+
+
 def refusal(world, *arguments):
     """What the command line writes to stderr when it exits with 1."""
     done = subprocess.run(
@@ -278,7 +289,7 @@ SCENARIOS = [
     (command_line, "recovery"), (schedule_fires_twice, "drill"), (events.each_event, "recovery"),
     (access.statements_are_needed, "recovery"), (access.nothing_more, "recovery"),
     (objects_that_cannot_be_read, "drill"), (network_fails, "recovery"),
-    (parameters.parameters_reach_the_functions, "shapes"),
+    (parameters.parameters_reach_the_functions, "shapes"), (acceptance_needs_its_account, "recovery"),
 ]
 STACKS = {"recovery": {"DestinationPrefix": "events/recovered"}, "drill": {"Schedule": "1"}, "shapes": parameters.GIVEN}
 

@@ -19,8 +19,11 @@ ENVIRONMENT = {
     "Auditor": {"NOTIFY_EMPTY_WINDOWS": "true"},
 }
 # What the template refuses, and the word that says why.
-REFUSED = [({"LagSecs": "7200"}, "ScheduleSettleHours"), ({"LagSecs": "86400", "ScheduleSettleHours": "24"}, "ScheduleSettleHours"),
-           ({"LagSecs": "5400"}, "AllowedValues"), ({"BytesMax": "1"}, "BytesMax"), ({"LinkedOrgIds": "tn-1"}, "LinkedOrgIds")]
+REFUSED = [
+    ({"LagSecs": "7200"}, "ScheduleSettleHours"),
+    ({"LagSecs": "86400", "ScheduleSettleHours": "24"}, "ScheduleSettleHours"),
+    ({"LagSecs": "5400"}, "AllowedValues"), ({"BytesMax": "1"}, "BytesMax"), ({"LinkedOrgIds": "tn-1"}, "LinkedOrgIds"),
+]
 
 
 def parameters_reach_the_functions(world, stack):

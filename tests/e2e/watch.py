@@ -33,6 +33,7 @@ class WatchingProxy(Proxy):
 
     def note(self, request, answer):
         method, path = request.split(b" ", 2)[:2]
+        method = b"LIST" if b"list-type=" in path else method
         # The scope of a signature names the service: .../20240401/us-east-1/s3/aws4_request
         scope = re.search(rb"Credential=[^/]+/\d+/[^/]+/([a-z0-9-]+)/", request)
         service = scope.group(1).decode() if scope else "?"
@@ -81,11 +82,11 @@ class _Watched:
 
 
 class Trail:
-    """A trail of all events of the account, with those of objects in the buckets of this acceptance. What counts
-    are the requests of roles that carry its name."""
+    """A trail of all events of the account, with those of objects in buckets whose names begin with `name`. What
+    counts are the requests of roles whose names do."""
 
-    def __init__(self, account, name, buckets):
-        self.account, self.name, self.buckets = account, name, buckets
+    def __init__(self, account, name):
+        self.account, self.name = account, name
         self.bucket = f"{name}-trail"
         self.events = []
 
@@ -100,8 +101,11 @@ class Trail:
              "Resource": f"arn:aws:s3:::{self.bucket}/AWSLogs/{self.account.id}/*",
              "Condition": {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}}]}))
         trails.create_trail(Name=self.name, S3BucketName=self.bucket, IncludeGlobalServiceEvents=True)
-        data = [{"Field": "eventCategory", "Equals": ["Data"]}, {"Field": "resources.type", "Equals": ["AWS::S3::Object"]},
-                {"Field": "resources.ARN", "StartsWith": [f"arn:aws:s3:::{bucket}/" for bucket in self.buckets]}]
+        data = [{"Field": "eventCategory", "Equals": ["Data"]},
+                {"Field": "resources.type", "Equals": ["AWS::S3::Object"]},
+                # Without its own deliveries, each of which would make an event for the next one.
+                {"Field": "resources.ARN", "StartsWith": [f"arn:aws:s3:::{self.name}"],
+                 "NotStartsWith": [f"arn:aws:s3:::{self.bucket}"]}]
         trails.put_event_selectors(TrailName=self.name, AdvancedEventSelectors=[
             {"Name": "management", "FieldSelectors": [{"Field": "eventCategory", "Equals": ["Management"]}]},
             {"Name": "objects", "FieldSelectors": data}])
@@ -111,7 +115,7 @@ class Trail:
         """Waits until a last request, made for this, is in the trail, and reads all of it."""
         marker = f"acceptance-ends-{int(time.time())}"
         try:
-            self.account.client("s3").get_object(Bucket=self.buckets[0], Key=marker)
+            self.account.client("s3").get_object(Bucket=f"{self.name}-source", Key=marker)
         except ClientError:
             pass  # there is no such object
         say("  waiting for CloudTrail to deliver, up to 45 minutes")
@@ -137,8 +141,12 @@ class Trail:
         return [event for event in self.events if f"assumed-role/{self.name}" in event["userIdentity"].get("arn", "")]
 
     def asked(self):
-        return dict(Counter(f"{event['eventSource'].split('.')[0]} {event['eventName']}" for event in self.ours()))
+        return dict(Counter(map(_named, self.ours())))
 
     def refused(self):
-        return [f"{event['eventSource'].split('.')[0]} {event['eventName']} {json.dumps(event.get('requestParameters'))}"
+        return [f"{_named(event)} {json.dumps(event.get('requestParameters'))}"
                 for event in self.ours() if event.get("errorCode") in DENIED_CODES]
+
+
+def _named(event):
+    return f"{event['eventSource'].split('.')[0]} {event['eventName']}"
