@@ -136,6 +136,12 @@ def names_an_object_that_is_denied(world, stack):
     return "the run was incomplete, named the object and the permission, and was completed under the same id"
 
 
+def refuses_a_typo(world, stack):
+    answer, failed = stack.invoke("Planner", {"org_id": ORG_ID, "start": "2024-04-01", "fin": "2024-04-02"})
+    check(failed and "fin" in answer["errorMessage"], f"an unknown field was accepted: {answer}")
+    return "an error that names the field"
+
+
 def counts_what_it_did(world, stack):
     """The metrics of the functions, which the dashboard and the alarms use."""
     least = {"RunsPlanned": 4, "ScheduledRunsPlanned": 1, "TasksDone": 30, "TasksFailed": 1, "RunsNeedLook": 3,
@@ -191,12 +197,26 @@ def alarms_are_quiet_and_reach_the_topic(world, stack):
     check(len(mine) >= 18, f"only {len(mine)} alarms")
     on = [alarm["AlarmName"] for alarm in mine if alarm["StateValue"] == "ALARM"]
     check(not on, f"in alarm: {on}")
+    if world.account.is_aws:
+        for alarm in mine:
+            if "Metrics" in alarm:
+                check_metric_math(world, alarm)
     name = stack.resources["SourceDeniedAlarm"]
     client.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test of the topic")
     wait_until(lambda: stack.notifications("") is not None and any(
         heard.get("AlarmName") == name for heard in stack.heard), 120, "the alarm did not arrive at the topic")
     states = sorted(alarm["StateValue"] for alarm in mine)
     return f"{len(mine)} alarms, none on ({states.count('OK')} OK); one that was set arrived at the topic"
+
+
+def check_metric_math(world, alarm):
+    """CloudWatch can evaluate the expression, also while one of its metrics has no data, and nothing breaches."""
+    results = world.account.client("cloudwatch").get_metric_data(
+        MetricDataQueries=alarm["Metrics"], StartTime=world.began,
+        EndTime=datetime.datetime.now(datetime.timezone.utc))["MetricDataResults"]
+    values = [value for result in results if result["Id"] == "breach" for value in result["Values"]]
+    check(values, f"{alarm['AlarmName']} has no values: {results}")
+    check(max(values) <= 0, f"{alarm['AlarmName']} would fire: {values}")
 
 
 def the_dashboard_shows_the_stack(world, stack):
@@ -223,7 +243,7 @@ def no_request_was_denied(world, stack):
 
 
 STEPS = [recovers_exactly, follows_a_run_on_the_command_line, runs_on_schedule, athena_reads_every_run,
-         names_an_object_that_is_denied, counts_what_it_did, alarms_are_quiet_and_reach_the_topic,
+         names_an_object_that_is_denied, refuses_a_typo, counts_what_it_did, alarms_are_quiet_and_reach_the_topic,
          the_dashboard_shows_the_stack, no_request_was_denied]
 
 
