@@ -333,6 +333,7 @@ def accept(world):
 def removed(account, name, results):
     say("removing everything")
     left = sandbox.remove(account, name) + sandbox.remains(account, name)
+    say(f"  left: {left}" if left else "  nothing is left")
     results.append(("everything removed", f"**no**: {left}" if left else
                     f"yes; the backup's key is deleted after {sandbox.KEY_WAIT_DAYS} days"))
     return not left
