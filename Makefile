@@ -10,7 +10,7 @@ RACES ?= 1000
 MINIMUM_RUST = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint bench bench-gate test-instructions mutants races memory build validate deploy invoke-local e2e measure-functions fuzz advisories minimum-rust
+.PHONY: help demo test check fmt lint bench bench-gate test-instructions mutants races memory build validate deploy invoke-local e2e acceptance measure-functions fuzz advisories minimum-rust
 
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
@@ -39,22 +39,27 @@ test-instructions: $(VENV)/installed ## run the tests that use the splitter with
 e2e: $(VENV)/installed ## deploy the stack into an emulator and test it end to end, or only the named SCENARIOS
 	$(TOOLS) $(VENV)/bin/python tests/e2e/e2e.py $(SCENARIOS)
 
+acceptance: $(VENV)/installed ## recover a backup and check everything around it, in an emulator or, with ACCOUNT=aws, on AWS
+	$(TOOLS) $(VENV)/bin/python tests/e2e/acceptance.py $(if $(filter aws,$(ACCOUNT)),--aws) $(if $(REMOVE),--remove $(REMOVE))
+
 $(VENV)/installed: tests/requirements.txt infra/requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
 		--requirement tests/requirements.txt --requirement infra/requirements.txt
 	touch $@
 
-build: $(VENV)/installed ## build the functions with SAM, into .aws-sam/
+build: $(VENV)/installed ## build the functions with SAM, into .aws-sam/ (ARCHITECTURE=arm64: for arm64)
 	$(TOOLS) sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+	$(VENV)/bin/python scripts/set-architecture.py $(ARCHITECTURE)
 
 validate: $(VENV)/installed ## check the template with SAM, cfn-lint and checkov, and how it builds the functions
 	$(TOOLS) sam validate --lint --region us-east-1
 	$(VENV)/bin/cfn-lint template.yaml
 	$(VENV)/bin/checkov --skip-download --quiet --compact --config-file .checkov.yaml --file template.yaml
+	$(VENV)/bin/python tests/check_template.py
 	$(TOOLS) scripts/check-unwinding.sh
 
-deploy: build ## deploy the stack to AWS; asks for each parameter
+deploy: build ## deploy the stack to AWS, as built for ARCHITECTURE; asks for each parameter
 	$(TOOLS) sam deploy --guided
 
 invoke-local: build ## run each function with each payload of infra/events in a container (needs Docker)

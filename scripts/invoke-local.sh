@@ -12,7 +12,11 @@ if ! docker info >/dev/null 2>&1; then
   exit 1
 fi
 
-# SAM passes only variables that the template declares.
+template=.aws-sam/build/template.yaml
+if [ -n "${AWS_ENDPOINT_URL:-}" ]; then
+  # SAM passes only variables that the template declares, and the template of production declares no endpoint.
+  template=$(.venv/bin/python tests/e2e/emulator_template.py "$AWS_ENDPOINT_URL")
+fi
 environment=$(mktemp)
 trap 'rm -f "$environment"' EXIT
 python3 - >"$environment" <<'PYTHON'
@@ -27,8 +31,8 @@ for payload in infra/events/*.json; do
   function=${name%%-*}
   echo "== ${function^} < $payload" >&2
   # shellcheck disable=SC2086
-  answer=$(sam local invoke "${function^}" --event "$payload" --env-vars "$environment" \
-    --parameter-overrides "EndpointUrl=http://127.0.0.1:1 Schedule=1 OrgId=tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be" \
+  answer=$(sam local invoke "${function^}" --template "$template" --event "$payload" --env-vars "$environment" \
+    --parameter-overrides "Schedule=1 OrgId=tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be" \
     ${SAM_LOCAL_OPTIONS:-})
   echo "$answer"
   if grep -q '"errorMessage"' <<<"$answer"; then

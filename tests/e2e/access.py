@@ -24,6 +24,8 @@ NOT_EXERCISED = {
 # Statements without which no invocation of the tests fails, and why.
 NOT_INVOKED = {
     "Planner/KeepFailedInvocations": "only asynchronous invocations that fail three times go there",
+    "Planner/EndProvisional": "only a recheck that makes a report final removes the marker",
+    "Auditor/Checkpoint": "only an audit that takes longer than an invocation has a checkpoint",
 }
 # Actions without which no invocation fails, and why.
 NOT_FATAL = {
@@ -235,6 +237,7 @@ def nothing_more(world, stack):
         if function != "Worker":
             attempts["write events"] = lambda: s3.put_object(**here, Key=f"{events}x.ndjson", Body=b"x")
             attempts["read tasks"] = lambda: sqs.receive_message(QueueUrl=stack.queue_url("TaskQueue"))
+        attempts |= records_of_one_function(function, s3, stack)
         if function != "Planner":
             attempts["change a plan"] = lambda: s3.put_object(
                 **here, Key=f"{ledger}plan.json", Body=b"x")
@@ -253,6 +256,27 @@ def nothing_more(world, stack):
             check(is_denied(attempt), f"{function} may {name}")
             tried += 1
     print(f"e2e:   {tried} attempts were denied", flush=True)
+
+
+def records_of_one_function(function, s3, stack):
+    """What others may not do to the records that one function removes. That function may, although no invocation of
+    the tests needs it (NOT_INVOKED)."""
+    folder = f"{stack.prefix}_recovery"
+    checkpoint = {"Bucket": stack.bucket, "Key": f"{folder}/never-run/checkpoint.json"}
+    mark = {"Bucket": stack.bucket, "Key": f"{folder}/_provisional/never-run"}
+    calls = {
+        "Planner": {"remove the mark of a run that is not final": lambda: s3.delete_object(**mark)},
+        "Auditor": {"read a checkpoint": lambda: s3.get_object(**checkpoint),
+                    "remove a checkpoint": lambda: s3.delete_object(**checkpoint)},
+    }
+    for name, call in calls.get(function, {}).items():
+        check(not is_denied(call), f"{function} may not {name}")
+    if function == "Auditor":
+        check(not is_denied(lambda: s3.put_object(**checkpoint, Body=b"x")), "the auditor may not keep a checkpoint")
+    others = {name: call for owner, owned in calls.items() if owner != function for name, call in owned.items()}
+    if function == "Planner":
+        del others["read a checkpoint"]  # it reads the whole ledger
+    return others
 
 
 def self_key(account):

@@ -8,7 +8,6 @@ No scenario depends on another one: each makes the runs that it looks at.
 import datetime
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -19,79 +18,16 @@ import access
 import counting
 import diagnosis
 import events
+import parameters
 import truth
 from emulator import Emulator
 from proxy import Proxy
-from stack import (ACCOUNT, EXTERNAL_ID, ORG_ID, PROJECT, SOURCE_BUCKET, Account, Failed, Stack, check,
-                   platform_side, run, upload, wait_until)
+from recovery import recover_hard_sample, schedule_fires_twice
+from stack import ACCOUNT, EXTERNAL_ID, ORG_ID, PROJECT, SOURCE_BUCKET, Failed, check, platform_side, say, wait_until
+from world import OBJECTS, PROGRAM, WORK, World, build, prepare, program
 
-WORK = PROJECT / "target/e2e"
-PROGRAM = PROJECT / "target/debug/event-recovery"
-HOURS = 6
-OBJECTS = HOURS * 6
 # Longer than a worker's timeout, so that workers fail and the queue delivers their tasks again.
 OUTAGE_SECS = 12
-
-
-def say(text):
-    print(f"e2e: {text}", file=sys.stderr, flush=True)
-
-
-class World:
-    """What all scenarios share: the emulator, the proxy in front of it, the backup and its truth."""
-
-    def __init__(self, emulator, proxy):
-        self.emulator, self.proxy = emulator, proxy
-        self.account = Account(emulator.url)
-        self.backup = WORK / "backup"
-        self.truth = truth.expected(self.backup)
-
-    def stack(self, name, **parameters):
-        return Stack(self.account, name, {
-            "OrgId": ORG_ID,
-            "SourceRoleArn": f"arn:aws:iam::{ACCOUNT}:role/platform",
-            "SourceExternalId": EXTERNAL_ID,
-            "EndpointUrl": f"http://127.0.0.1:{self.proxy.port}",
-            "WorkerTimeoutSecs": "10",
-            "TaskVisibilitySecs": "10",
-            "AuditMinVisibilitySecs": "1",
-            **parameters,
-        })
-
-
-def program(world, *arguments, codes=(0,)):
-    """Runs the command line against the emulator; returns its JSON."""
-    done = subprocess.run(
-        [PROGRAM, *arguments], env={**os.environ, **world.account.environment()},
-        capture_output=True, text=True, timeout=600)
-    check(done.returncode in codes, f"{arguments}: exit {done.returncode}: {done.stderr}")
-    return json.loads(done.stdout) if done.stdout else None
-
-
-def recover_hard_sample(world, stack):
-    """A hard backup is recovered exactly, as NDJSON and as Parquet, and the report balances."""
-    for form in ["ndjson", "parquet"]:
-        run_id = f"hard-{form}"
-        answer = stack.plan(run_id, format=form)
-        check(answer["tasks_queued"] == answer["objects"]["planned"], f"not all queued: {answer}")
-        notification = stack.await_notification(run_id)
-        check(notification["verdict"] == "needs_look", f"the sample has torn events: {notification}")
-        report = stack.record(run_id, "report.json")
-        check(report["verdict"] == notification["verdict"], "report and notification differ")
-        truth.check_balance(report)
-        check(report["objects"]["done"] == answer["objects"]["planned"], "not all objects are done")
-        check(report["events"]["written"] == len(world.truth), "another number of events")
-        truth.check_torn(stack, run_id, world.backup)
-        if form == "ndjson":
-            truth.check_ndjson(stack, run_id, world.truth)
-        else:
-            truth.check_parquet(stack, run_id, world.backup)
-        check(not stack.keys(f"execution_id={run_id}/_SUCCESS"), "marked as complete")
-        again = stack.plan(run_id, format=form)
-        check(again["tasks_queued"] == 0, "a repeated invocation queued tasks")
-        time.sleep(3)
-        check(len(stack.notifications(run_id)) == 1, "more than one notification")
-    say(f"  {len(world.truth)} events, twice, equal to the truth")
 
 
 def dry_run_writes_nothing(world, stack):
@@ -107,47 +43,6 @@ def dry_run_writes_nothing(world, stack):
     refused, failed = stack.invoke("Planner", {"org_id": ORG_ID, "start": "2024-04-01", "fin": "x"})
     check(failed and "fin" in refused["errorMessage"], f"an unknown field was accepted: {refused}")
     check(len(before) <= len(stack.keys("")), "something was removed")
-
-
-def schedule_fires_twice(world, stack):
-    """A schedule that fires twice recovers its window once."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    # What the schedule recovers now: an interval of one hour that ended two hours ago, when it had settled.
-    hour = now.replace(minute=0, second=0, microsecond=0) - datetime.timedelta(hours=3)
-    recent = WORK / "recent"
-    shutil.rmtree(recent, ignore_errors=True)
-    run([PROGRAM, "sample", recent, "--hours", "1", "--objects-per-hour", "4", "--object-bytes", "64KiB",
-         "--start", hour.strftime("%Y-%m-%dT%H")])
-    upload(world.account.client("s3"), recent)
-    scheduler = world.account.client("scheduler")
-    schedule = scheduler.get_schedule(Name=stack.resources["RecoverySchedule"])
-    check("<aws.scheduler.scheduled-time>" in schedule["Target"]["Input"], "the input lacks the scheduled time")
-    # The emulator does not fill in the scheduled time, and the next full hour may be an hour away.
-    target = dict(schedule["Target"])
-    target["Input"] = target["Input"].replace(
-        "<aws.scheduler.scheduled-time>", now.strftime("%Y-%m-%dT%H:%M:%SZ"))
-    for number in range(2):
-        scheduler.create_schedule(
-            Name=f"{stack.name}-now-{number}", FlexibleTimeWindow={"Mode": "OFF"}, Target=target,
-            ScheduleExpression=f"at({(now + datetime.timedelta(seconds=1)).strftime('%Y-%m-%dT%H:%M:%S')})")
-    prefix = hour.strftime("%Y%m%dT%H0000Z-")
-    deadline = time.monotonic() + 120
-    found = []
-    while time.monotonic() < deadline and not found:
-        time.sleep(1)
-        stack.notifications("")
-        found = [heard for heard in stack.heard if heard["execution_id"].startswith(prefix)]
-    check(found, "the schedule did not recover its window")
-    time.sleep(3)
-    runs = {key.split("_recovery/")[1].split("/")[0] for key in stack.keys(f"_recovery/{prefix}")}
-    check(len(runs) == 1, f"the schedule made the runs {runs}")
-    run_id = runs.pop()
-    check(len(stack.notifications(run_id)) == 1, "more than one notification")
-    check(found[0]["verdict"] == "complete", f"{found[0]}")
-    check(stack.keys(f"execution_id={run_id}/_SUCCESS"), "no _SUCCESS")
-    report = stack.record(run_id, "report.json")
-    truth.check_balance(report)
-    check(report["events"]["written"] == len(truth.expected(recent)), "another number of events")
 
 
 def task_delivered_twice(world, stack):
@@ -366,6 +261,17 @@ def command_line(world, stack):
     program(world, *status, codes=(3,))
 
 
+def acceptance_needs_its_account(world, stack):
+    """`make acceptance ACCOUNT=aws` makes nothing in an account that was not named."""
+    before = world.account.client("s3").list_buckets()["Buckets"]
+    for named in ({}, {"ACCEPTANCE_ACCOUNT_ID": "111122223333"}):
+        done = subprocess.run(
+            [sys.executable, PROJECT / "tests/e2e/acceptance.py", "--built", "--aws"], capture_output=True, text=True,
+            env={**os.environ, **world.account.environment(), **named}, timeout=60)
+        check(done.returncode == 1 and "ACCEPTANCE_ACCOUNT_ID" in done.stderr, f"{done.returncode}: {done.stderr}")
+    check(world.account.client("s3").list_buckets()["Buckets"] == before, "a bucket was made")
+
+
 def refusal(world, *arguments):
     """What the command line writes to stderr when it exits with 1."""
     done = subprocess.run(
@@ -379,20 +285,6 @@ def is_reading(request, key_part):
     return request.method == "GET" and key_part in request.path and "list-type" not in request.path
 
 
-def build():
-    say("building the program and the functions")
-    # As `make test` builds it: another set of features would build the dependencies again.
-    run(["cargo", "test", "--workspace", "--locked", "--quiet", "--no-run"])
-    run(["make", "--no-print-directory", "build"])
-
-
-def prepare():
-    shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True)
-    run([PROGRAM, "sample", WORK / "backup", "--hard", "--hours", str(HOURS), "--objects-per-hour", "6",
-         "--object-bytes", "200KiB", "--seed", "7"])
-
-
 # In this order; each runs on the stack named beside it.
 SCENARIOS = [
     (recover_hard_sample, "recovery"), (dry_run_writes_nothing, "recovery"), (task_delivered_twice, "recovery"),
@@ -400,8 +292,9 @@ SCENARIOS = [
     (counting.requests_of_a_clean_run, "recovery"),
     (access.statements_are_needed, "recovery"), (access.nothing_more, "recovery"),
     (objects_that_cannot_be_read, "drill"), (network_fails, "recovery"),
+    (parameters.parameters_reach_the_functions, "shapes"), (acceptance_needs_its_account, "recovery"),
 ]
-STACKS = {"recovery": {"DestinationPrefix": "events/recovered"}, "drill": {"Schedule": "1"}}
+STACKS = {"recovery": {"DestinationPrefix": "events/recovered"}, "drill": {"Schedule": "1"}, "shapes": parameters.GIVEN}
 
 
 def main():

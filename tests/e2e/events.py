@@ -17,6 +17,9 @@ def each_event(world, stack):
     """The built bootstraps answer every payload without an error. The runtime emulator is the one of SAM's package."""
     payloads = sorted((PROJECT / "infra/events").glob("*.json"))
     check(payloads, "infra/events is empty")
+    # The run that `planner-recheck.json` rechecks.
+    stack.plan("my-first-day", start="2024-04-01T00:00:00Z", end="2024-04-01T01:00:00Z")
+    stack.await_notification("my-first-day")
     names = {"planner": "Planner", "worker": "Worker", "auditor": "Auditor"}
     seen = set()
     for path in payloads:

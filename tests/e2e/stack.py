@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -27,6 +28,10 @@ def check(condition, message):
         raise Failed(message)
 
 
+def say(text):
+    print(f"e2e: {text}", file=sys.stderr, flush=True)
+
+
 def wait_until(condition, secs_max, message):
     deadline = time.monotonic() + secs_max
     while not condition():
@@ -46,7 +51,13 @@ def run(command, environment=None, **options):
 
 
 class Account:
-    """Clients with the account's root credentials, past the proxy."""
+    """Clients with the emulator's root credentials, past the proxy."""
+
+    is_aws = False
+    id = ACCOUNT
+    region = REGION
+    # Where SAM uploads the functions: a bucket that it makes.
+    artifacts = ["--resolve-s3"]
 
     def __init__(self, url):
         self.url = url
@@ -71,51 +82,64 @@ class Account:
         }
 
 
-def platform_side(account, backup):
+def platform_side(account, backup, bucket=SOURCE_BUCKET, role_name="platform", key_arn=None):
     """Creates the platform's bucket with the backup in it, and its role for the customer; returns the role's ARN."""
     s3, iam = account.client("s3"), account.client("iam")
-    s3.create_bucket(Bucket=SOURCE_BUCKET)
-    upload(s3, backup)
+    create_bucket(account, bucket)
+    if key_arn:
+        s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [{
+            "BucketKeyEnabled": True,
+            "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key_arn}}]})
+    upload(s3, backup, bucket)
     trust = {
         "Version": "2012-10-17",
         "Statement": [{
             "Effect": "Allow", "Action": "sts:AssumeRole",
-            "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
+            "Principal": {"AWS": f"arn:aws:iam::{account.id}:root"},
             "Condition": {"StringEquals": {"sts:ExternalId": EXTERNAL_ID}},
         }],
     }
     permissions = {
         "Version": "2012-10-17",
         "Statement": [
-            {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{SOURCE_BUCKET}"},
-            {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{SOURCE_BUCKET}/*"},
+            {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": f"arn:aws:s3:::{bucket}"},
+            {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/*"},
         ],
     }
-    role = iam.create_role(RoleName="platform", AssumeRolePolicyDocument=json.dumps(trust))
-    iam.put_role_policy(RoleName="platform", PolicyName="read", PolicyDocument=json.dumps(permissions))
+    if key_arn:
+        permissions["Statement"].append({"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key_arn})
+    role = iam.create_role(RoleName=role_name, AssumeRolePolicyDocument=json.dumps(trust))
+    iam.put_role_policy(RoleName=role_name, PolicyName="read", PolicyDocument=json.dumps(permissions))
     return role["Role"]["Arn"]
 
 
-def upload(s3, backup):
+def create_bucket(account, name):
+    # us-east-1 is the region that may not be named.
+    where = {} if account.region == "us-east-1" else {
+        "CreateBucketConfiguration": {"LocationConstraint": account.region}}
+    account.client("s3").create_bucket(Bucket=name, **where)
+
+
+def upload(s3, backup, bucket=SOURCE_BUCKET):
     for path in sorted((backup / "main_stream").rglob("*")):
         if path.is_file():
-            s3.put_object(Bucket=SOURCE_BUCKET, Key=str(path.relative_to(backup)), Body=path.read_bytes())
+            s3.put_object(Bucket=bucket, Key=str(path.relative_to(backup)), Body=path.read_bytes())
 
 
 class Stack:
     """One deployment of the template."""
 
-    def __init__(self, account, name, parameters):
-        self.account, self.name, self.parameters = account, name, parameters
+    def __init__(self, account, name, parameters, template):
+        self.account, self.name, self.parameters, self.template = account, name, parameters, template
         self.outputs = {}
         self.finished = False
 
     def deploy(self):
         overrides = [f"{key}={value}" for key, value in self.parameters.items()]
         run(
-            [tool("sam"), "deploy", "--template-file", ".aws-sam/build/template.yaml",
-             "--stack-name", self.name, "--resolve-s3", "--capabilities", "CAPABILITY_IAM",
-             "--no-confirm-changeset", "--no-progressbar", "--region", REGION,
+            [tool("sam"), "deploy", "--template-file", self.template,
+             "--stack-name", self.name, *self.account.artifacts, "--capabilities", "CAPABILITY_IAM",
+             "--no-confirm-changeset", "--no-progressbar", "--region", self.account.region,
              "--config-env", "none", "--parameter-overrides", *overrides],
             self.account.environment(),
         )
@@ -133,7 +157,8 @@ class Stack:
         arn = sqs.get_queue_attributes(QueueUrl=self.inbox, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         topic = self.resources["Topic"]
         policy = {"Version": "2012-10-17", "Statement": [{
-            "Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}]}
+            "Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage",
+            "Resource": arn, "Condition": {"ArnEquals": {"aws:SourceArn": topic}}}]}
         sqs.set_queue_attributes(QueueUrl=self.inbox, Attributes={"Policy": json.dumps(policy)})
         sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
         self.heard = []

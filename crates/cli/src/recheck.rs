@@ -149,8 +149,8 @@ async fn in_stack(
     };
     let rechecked = async {
         let before = following.newest_recheck().await?;
-        let answered = deployment
-            .invoke_once::<_, RecheckAnswer>(&function, &payload(false).to_json())
+        let answered: Result<RecheckAnswer, _> = deployment
+            .invoke_once(&function, &payload(false).to_json())
             .await;
         let listed_at = match answered {
             Ok(answer) => {
