@@ -39,7 +39,7 @@ impl Case {
         case.back_up(1);
         let queue = KeepingQueue::default();
         let (source, ledger) = (case.sandbox.source(), case.sandbox.destination());
-        let planner = planner(&*source, &*ledger, &queue);
+        let planner = planner(&source, &ledger, &queue);
         let (request, run) = (request(json!({})), id("run"));
         planner.plan(&request, &run, at(PLANNED)).await.unwrap();
         case.work(&queue).await;
@@ -60,7 +60,7 @@ impl Case {
 
     async fn recheck_without_work(&self, now: &str, queue: &KeepingQueue) -> Rechecked {
         let (source, ledger) = (self.sandbox.source(), self.sandbox.destination());
-        let planner = planner(&*source, &*ledger, queue);
+        let planner = planner(&source, &ledger, queue);
         planner.recheck(&id("run"), at(now)).await.unwrap()
     }
 
@@ -328,7 +328,7 @@ async fn a_window_is_open_or_not_as_of_its_newest_listing() {
     case.back_up(1);
     let queue = KeepingQueue::default();
     let (source, ledger) = (case.sandbox.source(), case.sandbox.destination());
-    let planner = planner(&*source, &*ledger, &queue);
+    let planner = planner(&source, &ledger, &queue);
     let early = at("2024-04-01T02:00:00Z");
     planner
         .plan(&request(json!({})), &id("run"), early)
