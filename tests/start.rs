@@ -66,6 +66,9 @@ impl Stack {
                     end(&mut state, ending);
                 }
             }
+            if request.path.contains("list-type=2") {
+                return list(&state, &request.path);
+            }
             let key = request.path.split('?').next().unwrap();
             match state.objects.get(key) {
                 Some(body) => Reply::Answer(200, body.clone()),
@@ -140,6 +143,27 @@ fn planner(state: &mut State, request: &Request) -> Reply {
         })
     };
     Reply::Answer(200, answer.to_string())
+}
+
+/// The objects whose keys begin with the prefix in the query.
+fn list(state: &State, path: &str) -> Reply {
+    let prefix = path
+        .split(&['?', '&'])
+        .find_map(|part| part.strip_prefix("prefix="));
+    let prefix = format!("/b/{}", prefix.unwrap().replace("%2F", "/"));
+    let names = state.objects.keys().filter(|key| key.starts_with(&prefix));
+    let contents: String = names
+        .map(|key| {
+            let key = key.strip_prefix("/b/").unwrap();
+            format!(
+                "<Contents><Key>{key}</Key><Size>1</Size><ETag>e</ETag>\
+                 <LastModified>2024-06-01T12:00:00Z</LastModified></Contents>"
+            )
+        })
+        .collect();
+    let body =
+        format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>");
+    Reply::Answer(200, body)
 }
 
 fn put(state: &mut State, name: &str, record: Value) {

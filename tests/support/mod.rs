@@ -131,10 +131,10 @@ pub fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// The output: every file outside the ledger.
+/// The files with events.
 pub fn output_files(destination: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = files(destination);
-    found.retain(|path, _| !path.starts_with("_recovery"));
+    found.retain(|path, _| !path.starts_with("_recovery") && !path.ends_with("_SUCCESS"));
     found
 }
 
@@ -195,7 +195,12 @@ pub fn check_balance(report: &Value) {
 /// The report without what depends on the clock.
 pub fn balance(report: &Value) -> Value {
     let mut report = report.clone();
-    report.as_object_mut().unwrap().remove("times");
+    for time in ["times", "listed_at"] {
+        report.as_object_mut().unwrap().remove(time);
+    }
+    for hour in report["hours"].as_array_mut().unwrap() {
+        hour.as_object_mut().unwrap().remove("listed_at");
+    }
     report
 }
 

@@ -145,7 +145,7 @@ async fn a_call_that_could_not_be_released_is_free_again_after_two_minutes() {
     let case = Case::new().await;
     let outage = case
         .storage()
-        .after(Operation::PutIf, "audit.json", 1, 99, transient());
+        .after(Operation::PutIf, "audit.json", 2, 99, transient());
     assert_eq!(case.answer(outage, Network::Refuses).await, (1, 0));
     let claimed_until = case.record().claimed_until.unwrap();
     assert!((claimed_until - Utc::now()).num_seconds() <= i64::from(CLAIM_SECS));

@@ -112,7 +112,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Queues those tasks of a list that have no receipt which says done.
+    /// Queues those tasks of a list that have no receipt which says done. Only one whose receipt was found is
+    /// queued as one that may have it: to a role that may not list, a receipt that is absent is denied.
     async fn queue_list(
         &self,
         call: &Call<'_>,
@@ -126,9 +127,13 @@ impl Planner<'_> {
             let mut listed = with_receipts(self.ledger, call.ledger, &tasks.objects);
             while let Some(ListedTask { object, key, found }) = listed.try_next().await? {
                 let key = key?;
-                match found.known(&key).done() {
+                let known = found.known(&key);
+                let has_receipt = known.etag.is_some();
+                let task = Task::new(id, request, key, object);
+                match known.done() {
                     Some(receipt) => self.observer.task_ended(receipt),
-                    None => messages.push(Task::new(id, request, key, object).again()),
+                    None if has_receipt => messages.push(task.again()),
+                    None => messages.push(task),
                 }
             }
         } else {

@@ -102,7 +102,8 @@ impl Planner<'_> {
                     again.tasks.push(task.again());
                 }
                 _ if is_awaited => {}
-                _ => again.tasks.push(task.again()),
+                (_, Some(_)) => again.tasks.push(task.again()),
+                (_, None) => again.tasks.push(task),
             }
         }
         Ok(again)
