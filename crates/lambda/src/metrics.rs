@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::Write as _;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use event_recovery_pipeline::RequestId;
 use serde_json::{Map, Value, json};
 
@@ -18,6 +18,8 @@ const DIMENSION: &str = "Stack";
 pub(crate) struct LogLine {
     fields: Map<String, Value>,
     metrics: Vec<Value>,
+    /// The time of the metrics; that of writing if `None`.
+    at: Option<DateTime<Utc>>,
 }
 
 /// What a metric counts.
@@ -36,7 +38,15 @@ impl LogLine {
         Self {
             fields,
             metrics: Vec::new(),
+            at: None,
         }
+    }
+
+    /// The time of the line's metrics. To be compared with a metric of Lambda's own, they must have the time at
+    /// which the invocation began.
+    pub(crate) fn at(mut self, time: DateTime<Utc>) -> Self {
+        self.at = Some(time);
+        self
     }
 
     /// Adds a field that is no metric.
@@ -77,7 +87,7 @@ impl LogLine {
     fn into_json(mut self, stack: &str) -> Value {
         self.fields.insert(DIMENSION.to_owned(), stack.into());
         let metadata = json!({
-            "Timestamp": Utc::now().timestamp_millis(),
+            "Timestamp": self.at.unwrap_or_else(Utc::now).timestamp_millis(),
             "CloudWatchMetrics": [{
                 "Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": self.metrics,
             }],
@@ -98,6 +108,13 @@ impl LogLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_metric_has_the_time_that_it_is_given() {
+        let time = DateTime::from_timestamp_millis(1_700_000_000_123).unwrap();
+        let line = LogLine::new("failed").at(time).into_json("stack");
+        assert_eq!(line["_aws"]["Timestamp"], 1_700_000_000_123_i64);
+    }
 
     #[test]
     fn a_line_is_embedded_metric_format() {

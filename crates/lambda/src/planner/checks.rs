@@ -127,6 +127,8 @@ impl PlannerFunction {
             .metric("ChecksDone", Unit::Count, 1)
             .metric("RunsNotEnded", Unit::Count, checked.not_ended.len() as u64)
             .metric("ScheduledRunsMissing", Unit::Count, missed.len() as u64)
+            // So that the alarm that subtracts it from `Errors` has data before the first expected error.
+            .metric("PlannerErrorsExpected", Unit::Count, 0)
             .metric(
                 "CheckDurationMillis",
                 Unit::Milliseconds,

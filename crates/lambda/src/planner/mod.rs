@@ -94,7 +94,7 @@ impl PlannerFunction {
     /// A request that is refused, or a plan that could not be completed; the same invocation again
     /// resumes it.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<PlannerReply, Diagnostic> {
-        let began = Instant::now();
+        let (began, began_at) = (Instant::now(), Utc::now());
         let (payload, context) = event.into_parts();
         let until = began + time_left(&context).saturating_sub(RESERVE);
         let invocation = Invocation {
@@ -108,7 +108,7 @@ impl PlannerFunction {
             Ok(None) => self.plan_or_check(payload, &invocation).await,
             Err(error) => Err(error),
         };
-        reply.map_err(|error| self.failed(error))
+        reply.map_err(|error| self.failed(error, began_at))
     }
 
     async fn plan_or_check(
@@ -199,10 +199,11 @@ impl PlannerFunction {
     }
 
     /// The error as the runtime answers it. One that says that the planner works as it should is counted, so
-    /// that no alarm is raised for it.
-    fn failed(&self, error: PlannerError) -> Diagnostic {
+    /// that no alarm is raised for it, at the time at which Lambda counts the error: that of the beginning.
+    fn failed(&self, error: PlannerError, began_at: DateTime<Utc>) -> Diagnostic {
         if error.error_type.is_expected() {
             LogLine::new("the invocation ends with an expected error")
+                .at(began_at)
                 .field("kind", error.error_type.as_str())
                 .metric("PlannerErrorsExpected", Unit::Count, 1)
                 .write(&self.settings.stack);
