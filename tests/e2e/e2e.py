@@ -295,7 +295,7 @@ SCENARIOS = [
     (objects_that_cannot_be_read, "drill"), (network_fails, "recovery"),
     (late.objects_that_come_late, "late"), (parameters.parameters_reach_the_functions, "shapes"), (acceptance_needs_its_account, "recovery"),
 ]
-STACKS = {"recovery": {"DestinationPrefix": "events/recovered"}, "drill": {"Schedule": "1"}, "late": {"Schedule": "1"},
+STACKS = {"recovery": {"DestinationPrefix": "events/recovered"}, "drill": {"Schedule": "1"}, "late": {"Schedule": "1", "Format": "ndjson"},
           "shapes": parameters.GIVEN}
 
 
