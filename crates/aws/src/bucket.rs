@@ -27,9 +27,20 @@ pub struct Bucket {
     /// The account that must own the bucket.
     pub(crate) expected_owner: Option<String>,
     pub(crate) encryption: Encryption,
+    pub(crate) side: Side,
     /// Where blocking readers and writers run their requests.
     pub(crate) runtime: Handle,
     pub(crate) part_memory: PartMemory,
+}
+
+/// Which of a run's two buckets it is: each has settings of its own, which hints name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Side {
+    /// The backup, which is only read.
+    Source,
+    /// Events and ledger.
+    #[default]
+    Destination,
 }
 
 /// How objects are encrypted that are written to a bucket.
@@ -45,8 +56,16 @@ pub enum Encryption {
     },
 }
 
+/// The fields of a request that writes; `None` where the bucket's default applies.
+#[derive(Debug, Default)]
+pub(crate) struct RequestedEncryption {
+    pub(crate) algorithm: Option<ServerSideEncryption>,
+    pub(crate) kms_key: Option<String>,
+    pub(crate) bucket_key: Option<bool>,
+}
+
 impl Bucket {
-    /// The bucket, or the prefix of it. Takes the runtime that it is called in.
+    /// The bucket, or the prefix of it, as a destination. Takes the runtime that it is called in.
     pub fn new(client: Client, name: impl Into<String>, prefix: &str) -> Self {
         let prefix = prefix.trim_matches('/');
         Self {
@@ -59,9 +78,17 @@ impl Bucket {
             },
             expected_owner: None,
             encryption: Encryption::default(),
+            side: Side::default(),
             runtime: Handle::current(),
             part_memory: PartMemory::default(),
         }
+    }
+
+    /// Hints speak of the source.
+    #[must_use]
+    pub fn as_source(mut self) -> Self {
+        self.side = Side::Source;
+        self
     }
 
     /// Only works with the bucket while this account owns it.
@@ -82,12 +109,16 @@ impl Bucket {
         format!("{}{key}", self.prefix)
     }
 
-    pub(crate) fn sse(&self) -> (Option<ServerSideEncryption>, Option<String>) {
+    /// How a request asks for the encryption of what it writes. With a key of AWS KMS it also asks for a bucket key,
+    /// whatever the bucket's default: without one, every object costs a request to KMS.
+    pub(crate) fn sse(&self) -> RequestedEncryption {
         match &self.encryption {
-            Encryption::BucketDefault => (None, None),
-            Encryption::Kms { key_arn } => {
-                (Some(ServerSideEncryption::AwsKms), Some(key_arn.clone()))
-            }
+            Encryption::BucketDefault => RequestedEncryption::default(),
+            Encryption::Kms { key_arn } => RequestedEncryption {
+                algorithm: Some(ServerSideEncryption::AwsKms),
+                kms_key: Some(key_arn.clone()),
+                bucket_key: Some(true),
+            },
         }
     }
 
@@ -110,7 +141,7 @@ impl Bucket {
             .set_expected_bucket_owner(self.expected_owner.clone())
             .send()
             .await
-            .map_err(|error| storage_error(StorageOperation::List, prefix, error))?;
+            .map_err(|error| storage_error(self.side, StorageOperation::List, prefix, error))?;
         let request_id = request_id::of_answer(&page);
         let incomplete = || {
             let problem = "the answer lacks a key, a size or its continuation token";
@@ -197,7 +228,7 @@ impl Records for Bucket {
         let object = match got {
             Ok(object) => object,
             Err(error) => {
-                let error = storage_error(StorageOperation::Read, key, error);
+                let error = storage_error(self.side, StorageOperation::Read, key, error);
                 return match error.problem {
                     Problem::Gone => Ok(None),
                     // Without permission to list the whole bucket, S3 answers "denied" for what is not
@@ -259,7 +290,7 @@ impl Records for Bucket {
             .send()
             .await
             .map(drop)
-            .map_err(|error| storage_error(StorageOperation::Remove, key, error))
+            .map_err(|error| storage_error(self.side, StorageOperation::Remove, key, error))
     }
 }
 
@@ -278,15 +309,16 @@ impl Bucket {
         precondition: Option<Precondition>,
     ) -> Result<(), StorageError> {
         check_key(StorageOperation::Write, key)?;
-        let (encryption, kms_key) = self.sse();
+        let encryption = self.sse();
         let mut put = self
             .client
             .put_object()
             .bucket(&self.name)
             .key(self.full_key(key))
             .set_expected_bucket_owner(self.expected_owner.clone())
-            .set_server_side_encryption(encryption)
-            .set_ssekms_key_id(kms_key)
+            .set_server_side_encryption(encryption.algorithm)
+            .set_ssekms_key_id(encryption.kms_key)
+            .set_bucket_key_enabled(encryption.bucket_key)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .body(ByteStream::from(bytes));
         put = match precondition {
@@ -300,7 +332,7 @@ impl Bucket {
             .send()
             .await
             .map(drop)
-            .map_err(|error| storage_error(StorageOperation::Write, key, error))
+            .map_err(|error| storage_error(self.side, StorageOperation::Write, key, error))
     }
 }
 

@@ -21,13 +21,15 @@ mod session;
 use crate::endpoint::NameEndpoint;
 
 pub use aws_config::SdkConfig;
-pub use bucket::{Bucket, Encryption};
+pub use bucket::{Bucket, Encryption, Side};
 pub use bucket_url::{BucketUrl, BucketUrlError};
 #[cfg(feature = "deployment")]
 pub use deployment::{Deployment, DeploymentError, InvocationError};
 pub use notification::{Topic, TopicError};
 pub use queues::Queue;
-pub use session::{AssumedRole, SessionSettings, assume, session, source_session_policy};
+pub use session::{
+    AssumedRole, SOURCE_KMS_KEYS_MAX, SessionSettings, assume, session, source_session_policy,
+};
 
 /// A client of S3. `path_style` for endpoints that have no name for each bucket.
 pub fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {

@@ -282,6 +282,10 @@ impl RequestArguments {
 /// How AWS is reached; credentials come from where the AWS tools find them.
 #[derive(Debug, Args)]
 pub(crate) struct AwsArguments {
+    /// The profile of the AWS configuration files: with keys, a role, SSO or a `credential_process` [default: as the
+    /// AWS tools find it]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
     /// The AWS region [default: as the AWS tools find it]
     #[arg(long, value_name = "REGION")]
     pub(crate) region: Option<String>,

@@ -22,7 +22,7 @@ pub(crate) struct WorkerSettings {
 impl WorkerSettings {
     pub(crate) fn read(mut from: Settings) -> Result<Self, SettingsError> {
         let org_id = from.org_id();
-        let source = SourceSettings::read(&from, org_id.as_ref());
+        let source = SourceSettings::read(&mut from, org_id.as_ref());
         let destination = DestinationSettings::read(&mut from);
         let task_queue_url = from.required("TASK_QUEUE_URL");
         let audit_queue_url = from.required("AUDIT_QUEUE_URL");
