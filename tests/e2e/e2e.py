@@ -251,7 +251,7 @@ def command_line(world, stack):
     try:
         for command in ([*start, "--execution-id", "refused"], status):
             said = refusal(world, *command)
-            check("more than 8 objects" in said and "hint: split the range" in said, said)
+            check("more than 8 objects" in said and "hint: nothing was queued" in said, said)
     finally:
         # The emulator retries the planner twice within three seconds, with the old settings, and keeps the process
         # that it starts for that. Without this pause, later invocations would reach that process.
