@@ -100,6 +100,7 @@ fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) 
 pub(crate) struct Described {
     /// The service's error code, or the innermost cause.
     pub(crate) problem: String,
+    pub(crate) is_transient: bool,
     pub(crate) circumstances: Circumstances,
 }
 
@@ -110,6 +111,7 @@ where
     let (problem, hint) = judge_sdk(Attempt::Other, &error);
     Described {
         problem: problem.to_string(),
+        is_transient: matches!(problem, Problem::Transient(_)),
         circumstances: circumstances(hint, error),
     }
 }

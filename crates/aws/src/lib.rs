@@ -26,7 +26,7 @@ pub use bucket_url::{BucketUrl, BucketUrlError};
 #[cfg(feature = "deployment")]
 pub use deployment::{Deployment, DeploymentError, InvocationError};
 pub use notification::{Topic, TopicError};
-pub use queues::Queue;
+pub use queues::{Message, Queue};
 pub use session::{
     AssumedRole, SOURCE_KMS_KEYS_MAX, SessionSettings, assume, session, source_session_policy,
 };

@@ -4,6 +4,7 @@ pub(crate) mod audit_record;
 pub(crate) mod hour;
 pub(crate) mod late_plan;
 pub(crate) mod observer;
+pub(crate) mod orgs;
 pub(crate) mod plan_record;
 pub(crate) mod planning_record;
 pub(crate) mod provisional;
