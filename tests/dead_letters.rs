@@ -123,6 +123,7 @@ fn sqs(state: &mut State, target: &str, request: &Request) -> Reply {
 }
 
 fn s3(state: &State, path: &str) -> Reply {
+    let path = &path.replace("%2F", "/");
     let run = state
         .ended
         .iter()

@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use crate::failure::{storage_error, stream_error};
 use crate::part_memory::PartMemory;
 use crate::request_id;
+use crate::side::Side;
 
 /// A bucket as a storage. Keys are relative to the prefix.
 #[derive(Debug, Clone)]
@@ -31,16 +32,6 @@ pub struct Bucket {
     /// Where blocking readers and writers run their requests.
     pub(crate) runtime: Handle,
     pub(crate) part_memory: PartMemory,
-}
-
-/// Which of a run's two buckets it is: each has settings of its own, which hints name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Side {
-    /// The backup, which is only read.
-    Source,
-    /// Events and ledger.
-    #[default]
-    Destination,
 }
 
 /// How objects are encrypted that are written to a bucket.

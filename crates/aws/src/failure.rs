@@ -10,9 +10,9 @@ use aws_smithy_checksums::body::validate;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use event_recovery_pipeline::{Circumstances, Problem, RequestId, StorageError, StorageOperation};
 
-use crate::bucket::Side;
 use crate::endpoint::Unreached;
 use crate::request_id;
+use crate::side::Side;
 
 /// What a request was for, which decides which permission it lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

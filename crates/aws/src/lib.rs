@@ -17,11 +17,12 @@ mod part_memory;
 mod queues;
 mod request_id;
 mod session;
+mod side;
 
 use crate::endpoint::NameEndpoint;
 
 pub use aws_config::SdkConfig;
-pub use bucket::{Bucket, Encryption, Side};
+pub use bucket::{Bucket, Encryption};
 pub use bucket_url::{BucketUrl, BucketUrlError};
 #[cfg(feature = "deployment")]
 pub use deployment::{Deployment, DeploymentError, InvocationError};
@@ -30,6 +31,7 @@ pub use queues::{Message, Queue};
 pub use session::{
     AssumedRole, SOURCE_KMS_KEYS_MAX, SessionSettings, assume, session, source_session_policy,
 };
+pub use side::Side;
 
 /// A client of S3. `path_style` for endpoints that have no name for each bucket.
 pub fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {

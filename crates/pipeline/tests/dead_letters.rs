@@ -26,7 +26,9 @@ async fn standing(sandbox: &Sandbox, body: &str) -> Standing {
 async fn a_task_is_moot_once_its_receipt_says_that_it_is_done() {
     let sandbox = Sandbox::new();
     let (key, run) = (object_key(TIME, 1), id("run"));
+    sandbox.back_up(&key, event("a", TIME));
     let task = sandbox.task(&request(json!({})), &run, &key).await;
+    std::fs::remove_file(sandbox.source_path().join(&key)).unwrap();
     let body = serde_json::to_string(&task).unwrap();
     assert_eq!(standing(&sandbox, &body).await, Standing::Open);
     // There is no such object, so the task fails.
@@ -80,6 +82,7 @@ async fn anything_else_is_not_readable_and_its_content_goes_nowhere() {
 #[tokio::test]
 async fn what_is_absent_is_looked_for_and_not_read() {
     let sandbox = Sandbox::new();
+    sandbox.back_up(&object_key(TIME, 1), event("a", TIME));
     let task = sandbox
         .task(&request(json!({})), &id("run"), &object_key(TIME, 1))
         .await;

@@ -111,7 +111,7 @@ impl Ledger {
         format!("{}/recheck.json", self.folder())
     }
 
-    /// [`RequeueRecord`](crate::ledger::requeue_record::RequeueRecord).
+    /// Where a call that queues failed tasks again continues after its deadline.
     pub fn requeue_key(&self) -> String {
         format!("{}/requeue.json", self.folder())
     }

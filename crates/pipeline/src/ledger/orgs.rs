@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use event_recovery_format::is_org_id;
 
 /// Events written, by their org id in lower case. What does not look like an org id, and what comes after the first
-/// [`ORGS_MAX`] ids, is counted under [`OTHER`].
+/// [`ORGS_MAX`] ids, is counted under `other`.
 pub type Orgs = BTreeMap<String, u64>;
 
 /// Most org ids that are told apart.
