@@ -16,6 +16,7 @@ use tokio::runtime::Handle;
 use crate::failure::{storage_error, stream_error};
 use crate::part_memory::PartMemory;
 use crate::request_id;
+use crate::side::Side;
 
 /// A bucket as a storage. Keys are relative to the prefix.
 #[derive(Debug, Clone)]
@@ -27,6 +28,7 @@ pub struct Bucket {
     /// The account that must own the bucket.
     pub(crate) expected_owner: Option<String>,
     pub(crate) encryption: Encryption,
+    pub(crate) side: Side,
     /// Where blocking readers and writers run their requests.
     pub(crate) runtime: Handle,
     pub(crate) part_memory: PartMemory,
@@ -45,8 +47,16 @@ pub enum Encryption {
     },
 }
 
+/// The fields of a request that writes; `None` where the bucket's default applies.
+#[derive(Debug, Default)]
+pub(crate) struct RequestedEncryption {
+    pub(crate) algorithm: Option<ServerSideEncryption>,
+    pub(crate) kms_key: Option<String>,
+    pub(crate) bucket_key: Option<bool>,
+}
+
 impl Bucket {
-    /// The bucket, or the prefix of it. Takes the runtime that it is called in.
+    /// The bucket, or the prefix of it, as a destination. Takes the runtime that it is called in.
     pub fn new(client: Client, name: impl Into<String>, prefix: &str) -> Self {
         let prefix = prefix.trim_matches('/');
         Self {
@@ -59,9 +69,17 @@ impl Bucket {
             },
             expected_owner: None,
             encryption: Encryption::default(),
+            side: Side::default(),
             runtime: Handle::current(),
             part_memory: PartMemory::default(),
         }
+    }
+
+    /// Hints speak of the source.
+    #[must_use]
+    pub fn as_source(mut self) -> Self {
+        self.side = Side::Source;
+        self
     }
 
     /// Only works with the bucket while this account owns it.
@@ -82,12 +100,16 @@ impl Bucket {
         format!("{}{key}", self.prefix)
     }
 
-    pub(crate) fn sse(&self) -> (Option<ServerSideEncryption>, Option<String>) {
+    /// How a request asks for the encryption of what it writes. With a key of AWS KMS it also asks for a bucket key,
+    /// whatever the bucket's default: without one, every object costs a request to KMS.
+    pub(crate) fn sse(&self) -> RequestedEncryption {
         match &self.encryption {
-            Encryption::BucketDefault => (None, None),
-            Encryption::Kms { key_arn } => {
-                (Some(ServerSideEncryption::AwsKms), Some(key_arn.clone()))
-            }
+            Encryption::BucketDefault => RequestedEncryption::default(),
+            Encryption::Kms { key_arn } => RequestedEncryption {
+                algorithm: Some(ServerSideEncryption::AwsKms),
+                kms_key: Some(key_arn.clone()),
+                bucket_key: Some(true),
+            },
         }
     }
 
@@ -110,7 +132,7 @@ impl Bucket {
             .set_expected_bucket_owner(self.expected_owner.clone())
             .send()
             .await
-            .map_err(|error| storage_error(StorageOperation::List, prefix, error))?;
+            .map_err(|error| storage_error(self.side, StorageOperation::List, prefix, error))?;
         let request_id = request_id::of_answer(&page);
         let incomplete = || {
             let problem = "the answer lacks a key, a size or its continuation token";
@@ -197,7 +219,7 @@ impl Records for Bucket {
         let object = match got {
             Ok(object) => object,
             Err(error) => {
-                let error = storage_error(StorageOperation::Read, key, error);
+                let error = storage_error(self.side, StorageOperation::Read, key, error);
                 return match error.problem {
                     Problem::Gone => Ok(None),
                     // Without permission to list the whole bucket, S3 answers "denied" for what is not
@@ -259,7 +281,7 @@ impl Records for Bucket {
             .send()
             .await
             .map(drop)
-            .map_err(|error| storage_error(StorageOperation::Remove, key, error))
+            .map_err(|error| storage_error(self.side, StorageOperation::Remove, key, error))
     }
 }
 
@@ -278,15 +300,16 @@ impl Bucket {
         precondition: Option<Precondition>,
     ) -> Result<(), StorageError> {
         check_key(StorageOperation::Write, key)?;
-        let (encryption, kms_key) = self.sse();
+        let encryption = self.sse();
         let mut put = self
             .client
             .put_object()
             .bucket(&self.name)
             .key(self.full_key(key))
             .set_expected_bucket_owner(self.expected_owner.clone())
-            .set_server_side_encryption(encryption)
-            .set_ssekms_key_id(kms_key)
+            .set_server_side_encryption(encryption.algorithm)
+            .set_ssekms_key_id(encryption.kms_key)
+            .set_bucket_key_enabled(encryption.bucket_key)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .body(ByteStream::from(bytes));
         put = match precondition {
@@ -300,7 +323,7 @@ impl Bucket {
             .send()
             .await
             .map(drop)
-            .map_err(|error| storage_error(StorageOperation::Write, key, error))
+            .map_err(|error| storage_error(self.side, StorageOperation::Write, key, error))
     }
 }
 

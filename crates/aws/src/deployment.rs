@@ -265,6 +265,7 @@ impl Deployment {
             let (function, may_have_arrived) = (function.to_owned(), may_have_arrived(&error));
             let Described {
                 problem,
+                is_transient: _,
                 circumstances,
             } = described(error);
             match may_have_arrived {

@@ -12,20 +12,32 @@ use event_recovery_pipeline::{Circumstances, Problem, RequestId, StorageError, S
 
 use crate::endpoint::Unreached;
 use crate::request_id;
+use crate::side::Side;
 
 /// What a request was for, which decides which permission it lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Attempt {
-    Storage(StorageOperation),
+    Storage(Side, StorageOperation),
     AssumeRole,
     /// An object's key of AWS KMS, in the course of whatever was done with the object.
-    Decrypt,
+    Decrypt(Side),
     /// A request to another service.
     Other,
 }
 
+impl Attempt {
+    /// The bucket that it was about; the destination where it was about none.
+    fn side(self) -> Side {
+        match self {
+            Self::Storage(side, _) | Self::Decrypt(side) => side,
+            Self::AssumeRole | Self::Other => Side::Destination,
+        }
+    }
+}
+
 /// Turns an error of the SDK into one of the pipeline: whether a retry may succeed, and what to do.
 pub(crate) fn storage_error<E>(
+    side: Side,
     operation: StorageOperation,
     key: &str,
     error: SdkError<E, HttpResponse>,
@@ -33,7 +45,7 @@ pub(crate) fn storage_error<E>(
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let (problem, hint) = judge_sdk(Attempt::Storage(operation), &error);
+    let (problem, hint) = judge_sdk(Attempt::Storage(side, operation), &error);
     StorageError::new(operation, key, problem).under(circumstances(hint, error))
 }
 
@@ -88,6 +100,7 @@ fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) 
 pub(crate) struct Described {
     /// The service's error code, or the innermost cause.
     pub(crate) problem: String,
+    pub(crate) is_transient: bool,
     pub(crate) circumstances: Circumstances,
 }
 
@@ -98,6 +111,7 @@ where
     let (problem, hint) = judge_sdk(Attempt::Other, &error);
     Described {
         problem: problem.to_string(),
+        is_transient: matches!(problem, Problem::Transient(_)),
         circumstances: circumstances(hint, error),
     }
 }
@@ -149,6 +163,16 @@ fn judge_unsent(error: &(dyn Error + 'static)) -> Judgement {
             judgement => judgement,
         };
     }
+    if causes(error).any(|cause| cause.to_string().contains("SSO token")) {
+        let hint = "log in again with `aws sso login`, for the profile that is set by `--profile` or `AWS_PROFILE`";
+        let detail = "there is no valid SSO token";
+        return (Problem::AccessDenied(detail.to_owned()), Some(hint.into()));
+    }
+    if let Some(detail) = causes(error).find_map(|cause| of_credential_process(&cause.to_string()))
+    {
+        let hint = "run the `credential_process` of the profile by hand and see what it prints";
+        return (Problem::Transient(detail), Some(hint.into()));
+    }
     let detail = innermost(error).to_string();
     for setting in ["region", "endpoint", "credential"] {
         // Neither is there once a connection was tried, so the words are the SDK's own.
@@ -159,6 +183,17 @@ fn judge_unsent(error: &(dyn Error + 'static)) -> Judgement {
         }
     }
     unanswered(detail, error)
+}
+
+/// What the SDK says of a program that gave no credentials, without what the program printed: that may be secret.
+fn of_credential_process(text: &str) -> Option<String> {
+    let at = text.find("external process")?;
+    let said = text[at..].split(['\n', '.', ',']).next()?;
+    let said = match said.starts_with("external process exited") {
+        true => said,
+        false => "external process: it gave no credentials that can be read",
+    };
+    Some(format!("credentials from an {said}"))
 }
 
 /// What to check when nothing answers. Transient, since the network of the machine may recover.
@@ -184,24 +219,42 @@ fn unanswered(detail: String, error: &(dyn Error + 'static)) -> Judgement {
 /// What S3, STS and KMS mean by a code and a status ("Error responses" in the S3 API reference).
 fn judge(attempt: Attempt, code: &str, status: Option<u16>, is_about_kms: bool) -> Judgement {
     let permanent = |hint: &'static str| (Problem::Permanent(code.to_owned()), Some(hint.into()));
+    let side = attempt.side();
     let transient = || (Problem::Transient(words(code, status)), None);
     match (code, status) {
         ("NoSuchKey" | "NotFound", _) => (Problem::Gone, None),
-        ("NoSuchBucket", _) => permanent("there is no such bucket: check its name and its region"),
+        ("NoSuchBucket", _) => permanent(match side {
+            Side::Source => "there is no such bucket: check the name and the region of the source",
+            Side::Destination => {
+                "there is no such bucket: check the name and the region of the destination"
+            }
+        }),
         (
             "PermanentRedirect"
             | "AuthorizationHeaderMalformed"
             | "IllegalLocationConstraintException",
             _,
         )
-        | (_, Some(301 | 307)) => {
-            permanent("the bucket is in another region: set the region of the source")
-        }
+        | (_, Some(301 | 307)) => permanent(match side {
+            Side::Source => {
+                "the bucket is in another region: set the region of the source (`--source-region`, parameter `SourceRegion`)"
+            }
+            Side::Destination => {
+                "the bucket is in another region: give the region of the destination (`--region`), or deploy the stack in the region of its destination bucket"
+            }
+        }),
         ("InvalidObjectState", _) => permanent(
             "the object is in an archived storage class: have it restored, then run the same request with the same execution id again",
         ),
         ("KMS.DisabledException" | "KMS.NotFoundException" | "KMS.KMSInvalidStateException", _) => {
-            permanent("the KMS key of the bucket is disabled or gone: have its administrator look")
+            permanent(match side {
+                Side::Source => {
+                    "the KMS key of the source is disabled or gone: have its administrator look"
+                }
+                Side::Destination => {
+                    "the KMS key of the destination is disabled or gone: have its administrator look"
+                }
+            })
         }
         ("PreconditionFailed", _) | (_, Some(412)) => (
             Problem::Changed,
@@ -212,7 +265,7 @@ fn judge(attempt: Attempt, code: &str, status: Option<u16>, is_about_kms: bool) 
         ("AccessDenied" | "AccessDeniedException" | "AllAccessDisabled" | "Forbidden", _)
         | (_, Some(401 | 403)) => {
             let attempt = if is_about_kms {
-                Attempt::Decrypt
+                Attempt::Decrypt(side)
             } else {
                 attempt
             };
@@ -258,21 +311,32 @@ fn is_transient(code: &str) -> bool {
 
 /// Which permission is missing on which side.
 fn missing_permission(attempt: Attempt) -> &'static str {
+    use Side::{Destination, Source};
+    use StorageOperation::{List, Read, Remove, Write};
     match attempt {
-        Attempt::Storage(StorageOperation::List) => {
-            "allow `s3:ListBucket` on the bucket to the role that lists it, in the role's policy and, across accounts, in the bucket's"
+        Attempt::Storage(Source, List) => {
+            "allow `s3:ListBucket` on the source bucket to the role that lists it, in the role's policy and, across accounts, in the bucket's"
         }
-        Attempt::Storage(StorageOperation::Read) => {
-            "denied or gone: allow `s3:GetObject` on the object in the role's policy and, across accounts, in the bucket's, and `kms:Decrypt` on the bucket's key in the role's policy and in the key's"
+        Attempt::Storage(Destination, List) => {
+            "allow `s3:ListBucket` on the destination bucket to the role that lists it, in the role's policy and, across accounts, in the bucket's"
         }
-        Attempt::Decrypt => {
-            "allow `kms:Decrypt` (to write also `kms:GenerateDataKey`) on the bucket's key in the role's policy and in the key's"
+        Attempt::Storage(Source, Read) => {
+            "denied or gone: allow `s3:GetObject` on the objects of the source in the role's policy and, across accounts, in the bucket's, and `kms:Decrypt` on its key in the role's policy and in the key's (an object may have an older key than the bucket has now)"
         }
-        Attempt::Storage(StorageOperation::Write) => {
+        Attempt::Storage(Destination, Read) => {
+            "denied or gone: allow `s3:GetObject` on the destination's ledger in the role's policy and, across accounts, in the bucket's, and `kms:Decrypt` on its key in the role's policy and in the key's"
+        }
+        Attempt::Decrypt(Source) => {
+            "allow `kms:Decrypt` on the key of the source, with which the object was encrypted, in the role's policy and in the key's; name each such key where keys are set (`SourceKmsKeyArn`)"
+        }
+        Attempt::Decrypt(Destination) => {
+            "allow `kms:Decrypt` and, to write, `kms:GenerateDataKey` on the key of the destination, in the role's policy and in the key's"
+        }
+        Attempt::Storage(_, Write) => {
             "allow `s3:PutObject` and `s3:AbortMultipartUpload` on the destination, and `kms:GenerateDataKey` and `kms:Decrypt` on its key"
         }
-        Attempt::Storage(StorageOperation::Remove) => {
-            "allow `s3:DeleteObject` on the run's `_SUCCESS` and `refused.json` at the destination"
+        Attempt::Storage(_, Remove) => {
+            "allow `s3:DeleteObject` at the destination on the run's `_SUCCESS`, `refused.json` and `checkpoint.json`, and on its mark in `_recovery/_provisional/`"
         }
         Attempt::AssumeRole => {
             "allow `sts:AssumeRole` on the role to whoever assumes it, and have the role's trust policy name that principal and the external id that is set"
@@ -293,10 +357,38 @@ fn words(code: &str, status: Option<u16>) -> String {
 mod tests {
     use super::*;
 
-    const LIST: Attempt = Attempt::Storage(StorageOperation::List);
-    const READ: Attempt = Attempt::Storage(StorageOperation::Read);
-    const WRITE: Attempt = Attempt::Storage(StorageOperation::Write);
-    const REMOVE: Attempt = Attempt::Storage(StorageOperation::Remove);
+    const LIST: Attempt = Attempt::Storage(Side::Source, StorageOperation::List);
+    const READ: Attempt = Attempt::Storage(Side::Source, StorageOperation::Read);
+    const WRITE: Attempt = Attempt::Storage(Side::Destination, StorageOperation::Write);
+    const REMOVE: Attempt = Attempt::Storage(Side::Destination, StorageOperation::Remove);
+
+    #[test]
+    fn a_hint_speaks_of_the_bucket_that_it_is_about() {
+        let sides = [
+            (Side::Source, "source", "destination"),
+            (Side::Destination, "destination", "source"),
+        ];
+        let codes = [
+            ("PermanentRedirect", 301, false),
+            ("AuthorizationHeaderMalformed", 400, false),
+            ("", 307, false),
+            ("NoSuchBucket", 404, false),
+            ("KMS.DisabledException", 400, false),
+            ("AccessDenied", 403, false),
+            ("AccessDenied", 403, true),
+        ];
+        for (side, named, other) in sides {
+            for operation in [StorageOperation::List, StorageOperation::Read] {
+                for (code, status, is_about_kms) in codes {
+                    let attempt = Attempt::Storage(side, operation);
+                    let (_, hint) = judge(attempt, code, Some(status), is_about_kms);
+                    let hint = hint.unwrap_or_default();
+                    assert!(hint.contains(named), "{code} {status}: {hint}");
+                    assert!(!hint.contains(other), "{code} {status}: {hint}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn every_failure_says_whether_to_try_again_and_what_to_do() {

@@ -17,6 +17,7 @@ mod part_memory;
 mod queues;
 mod request_id;
 mod session;
+mod side;
 
 use crate::endpoint::NameEndpoint;
 
@@ -26,8 +27,11 @@ pub use bucket_url::{BucketUrl, BucketUrlError};
 #[cfg(feature = "deployment")]
 pub use deployment::{Deployment, DeploymentError, InvocationError};
 pub use notification::{Topic, TopicError};
-pub use queues::Queue;
-pub use session::{AssumedRole, SessionSettings, assume, session, source_session_policy};
+pub use queues::{Message, Queue};
+pub use session::{
+    AssumedRole, SOURCE_KMS_KEYS_MAX, SessionSettings, assume, session, source_session_policy,
+};
+pub use side::Side;
 
 /// A client of S3. `path_style` for endpoints that have no name for each bucket.
 pub fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {

@@ -82,7 +82,9 @@ impl MultipartUpload {
             .disable_payload_signing()
             .send()
             .await
-            .map_err(|error| storage_error(StorageOperation::Write, &self.key, error))?;
+            .map_err(|error| {
+                storage_error(self.bucket.side, StorageOperation::Write, &self.key, error)
+            })?;
         self.pending = emptied(body);
         upload.parts.push(
             CompletedPart::builder()
@@ -95,7 +97,7 @@ impl MultipartUpload {
     }
 
     async fn begin(&self) -> Result<Upload, StorageError> {
-        let (encryption, kms_key) = self.bucket.sse();
+        let encryption = self.bucket.sse();
         let created = self
             .bucket
             .client
@@ -103,13 +105,16 @@ impl MultipartUpload {
             .bucket(&self.bucket.name)
             .key(self.bucket.full_key(&self.key))
             .set_expected_bucket_owner(self.bucket.expected_owner.clone())
-            .set_server_side_encryption(encryption)
-            .set_ssekms_key_id(kms_key)
+            .set_server_side_encryption(encryption.algorithm)
+            .set_ssekms_key_id(encryption.kms_key)
+            .set_bucket_key_enabled(encryption.bucket_key)
             .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
             .checksum_type(ChecksumType::FullObject)
             .send()
             .await
-            .map_err(|error| storage_error(StorageOperation::Write, &self.key, error))?;
+            .map_err(|error| {
+                storage_error(self.bucket.side, StorageOperation::Write, &self.key, error)
+            })?;
         let id = created.upload_id.ok_or_else(|| {
             let problem = Problem::Transient("the answer lacks an upload id".to_owned());
             StorageError::new(StorageOperation::Write, &self.key, problem)
@@ -152,7 +157,9 @@ impl MultipartUpload {
             .set_expected_bucket_owner(self.bucket.expected_owner.clone())
             .send()
             .await
-            .map_err(|error| storage_error(StorageOperation::Write, &self.key, error))?;
+            .map_err(|error| {
+                storage_error(self.bucket.side, StorageOperation::Write, &self.key, error)
+            })?;
         self.upload = None;
         Ok(())
     }

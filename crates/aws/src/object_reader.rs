@@ -134,7 +134,7 @@ async fn get(
         .set_expected_bucket_owner(bucket.expected_owner.clone())
         .send()
         .await
-        .map_err(|error| storage_error(StorageOperation::Read, key, error))?;
+        .map_err(|error| storage_error(bucket.side, StorageOperation::Read, key, error))?;
     let starts_there = format!("bytes {position}-");
     let range = object.content_range.as_deref().unwrap_or_default();
     if position > 0 && !range.starts_with(&starts_there) {

@@ -26,6 +26,21 @@ const RETRY_WAIT: Duration = Duration::from_millis(100);
 /// The longest time a message can stay invisible ("Amazon SQS message quotas").
 const VISIBILITY_SECS_MAX: u32 = 12 * 60 * 60;
 
+/// How long a receive waits for a message, in seconds: with any wait, SQS asks all of its servers ("Short and long
+/// polling" in the SQS developer guide).
+const RECEIVE_WAIT_SECS: i32 = 2;
+
+/// A received message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The same at every receive.
+    pub id: String,
+    /// Of this receive; changes and deletes name it.
+    pub receipt_handle: String,
+    /// The content.
+    pub body: String,
+}
+
 /// A queue on SQS.
 #[derive(Debug, Clone)]
 pub struct Queue {
@@ -65,12 +80,64 @@ impl Queue {
             .map_err(|error| self.error(QueueError::visibility, error))
     }
 
+    /// Receives up to ten messages, which nobody else receives for so many seconds. Waits for a moment where there
+    /// are none.
+    ///
+    /// # Errors
+    ///
+    /// SQS's.
+    pub async fn receive(&self, visibility_secs: u32) -> Result<Vec<Message>, QueueError> {
+        let received = self
+            .client
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(BATCH_MESSAGES_MAX as i32)
+            .visibility_timeout(i32::try_from(visibility_secs).unwrap_or(i32::MAX))
+            .wait_time_seconds(RECEIVE_WAIT_SECS)
+            .send()
+            .await
+            .map_err(|error| self.error(QueueError::receive, error))?;
+        let messages = received.messages.unwrap_or_default().into_iter();
+        Ok(messages
+            .filter_map(|message| {
+                Some(Message {
+                    id: message.message_id?,
+                    receipt_handle: message.receipt_handle?,
+                    body: message.body.unwrap_or_default(),
+                })
+            })
+            .collect())
+    }
+
+    /// Deletes a received message.
+    ///
+    /// # Errors
+    ///
+    /// SQS's; the message then stays.
+    pub async fn delete(&self, receipt_handle: &str) -> Result<(), QueueError> {
+        self.client
+            .delete_message()
+            .queue_url(&self.url)
+            .receipt_handle(receipt_handle)
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| self.error(QueueError::delete, error))
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     fn error<E>(&self, new: impl FnOnce(String) -> QueueError, error: SdkError<E>) -> QueueError
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         let described = described(error);
-        new(format!("{} (queue `{}`)", described.problem, self.url)).under(described.circumstances)
+        new(format!("{} (queue `{}`)", described.problem, self.url))
+            .permanent(!described.is_transient)
+            .under(described.circumstances)
     }
 
     async fn send_batch(&self, bodies: &[String]) -> Result<(), QueueError> {

@@ -18,9 +18,14 @@ const REQUEST_ATTEMPTS_MAX: u32 = 5;
 /// How long the answer to one request may take to begin. A part of 8 MiB needs 1.1 Mbit/s.
 const ATTEMPT_SECS_MAX: Duration = Duration::from_secs(60);
 
+/// Most keys of AWS KMS in a session policy, which may have 2,048 characters.
+pub const SOURCE_KMS_KEYS_MAX: usize = 15;
+
 /// How AWS is reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionSettings {
+    /// The profile of the AWS configuration files, or that of the environment.
+    pub profile: Option<String>,
     /// The region, or that of the environment.
     pub region: Option<String>,
     /// Another endpoint, for emulators.
@@ -47,6 +52,9 @@ pub async fn session(settings: &SessionSettings) -> SdkConfig {
                 .operation_attempt_timeout(ATTEMPT_SECS_MAX)
                 .build(),
         );
+    if let Some(profile) = &settings.profile {
+        loader = loader.profile_name(profile);
+    }
     if let Some(region) = &settings.region {
         loader = loader.region(Region::new(region.clone()));
     }
@@ -87,11 +95,13 @@ pub async fn assume(base: &SdkConfig, roles: &[AssumedRole], region: Option<&str
 }
 
 /// The session policy for reading backups, which allows only listing and reading, whatever the role allows.
+/// `kms_key_arns` are the keys of the objects: the bucket's, and those that it had before; none for any key.
+/// STS takes 2,048 characters ("AssumeRole" in its API reference).
 pub fn source_session_policy(
     role_arn: &str,
     bucket: &str,
     prefix: &str,
-    kms_key_arn: Option<&str>,
+    kms_key_arns: &[String],
 ) -> String {
     // The bucket is in the role's partition, such as `aws` or `aws-cn`.
     let partition = role_arn.split(':').nth(1).unwrap_or("aws");
@@ -100,12 +110,16 @@ pub fn source_session_policy(
         "" => "main_stream/*".to_owned(),
         prefix => format!("{prefix}/main_stream/*"),
     };
+    let keys_of_kms = match kms_key_arns {
+        [] => json!("*"),
+        arns => json!(arns),
+    };
     json!({"Version": "2012-10-17", "Statement": [
         {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": bucket_arn,
             "Condition": {"StringLike": {"s3:prefix": keys}}},
         {"Effect": "Allow", "Action": "s3:GetObject",
             "Resource": format!("{bucket_arn}/{keys}")},
-        {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": kms_key_arn.unwrap_or("*")},
+        {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": keys_of_kms},
     ]})
     .to_string()
 }
@@ -118,14 +132,17 @@ mod tests {
 
     #[test]
     fn a_session_of_the_source_may_list_and_read_the_backup_alone() {
-        let policy = source_session_policy("arn:aws-cn:iam::1:role/r", "b", "p", Some("key"));
+        let policy =
+            source_session_policy("arn:aws-cn:iam::1:role/r", "b", "p", &["key".to_owned()]);
         let policy: Value = serde_json::from_str(&policy).unwrap();
         let statements = policy["Statement"].as_array().unwrap();
         let granted: Vec<_> = statements
             .iter()
             .map(|statement| {
-                let text = |field: &str| statement[field].as_str().unwrap().to_owned();
-                (text("Action"), text("Resource"))
+                let text = |field: &str| statement[field].as_str().map(str::to_owned);
+                let keys = statement["Resource"][0].as_str();
+                let resource = text("Resource").or(keys.map(str::to_owned));
+                (text("Action").unwrap(), resource.unwrap())
             })
             .collect();
         let expected = [
@@ -134,5 +151,18 @@ mod tests {
             ("kms:Decrypt", "key"),
         ];
         assert_eq!(granted, expected.map(|(a, r)| (a.to_owned(), r.to_owned())));
+    }
+
+    #[test]
+    fn the_policy_fits_with_as_many_keys_as_may_be_set() {
+        let arn =
+            |n: usize| format!("arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-{n:032x}");
+        let keys: Vec<String> = (0..SOURCE_KMS_KEYS_MAX).map(arn).collect();
+        let (bucket, prefix) = ("b".repeat(63), "p".repeat(64));
+        let role = "arn:aws-us-gov:iam::123456789012:role/reader";
+        let policy = source_session_policy(role, &bucket, &prefix, &keys);
+        assert!(policy.chars().count() <= 2048, "{}", policy.len());
+        let policy: Value = serde_json::from_str(&policy).unwrap();
+        assert_eq!(policy["Statement"][2]["Resource"], serde_json::json!(keys));
     }
 }

@@ -23,6 +23,7 @@ const ATTEMPT_MAX: Duration = Duration::from_millis(200);
 
 async fn deployment(server: &StandIn) -> Deployment {
     let settings = SessionSettings {
+        profile: None,
         region: Some("us-east-1".to_owned()),
         endpoint_url: Some(server.url.clone()),
     };

@@ -11,15 +11,16 @@ mod loopback;
 mod stand_in;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::Utc;
-use event_recovery_aws::{Bucket, s3_client};
+use event_recovery_aws::{Bucket, Encryption, s3_client};
 use event_recovery_pipeline::{
-    AuditCall, AuditLooks, CallAuditor, Delivery, OrgId, QueueError, SourceAccess, Task,
-    TransformLimits, Unobserved, Worker,
+    AuditCall, AuditLooks, CallAuditor, CreateObject, Delivery, OrgId, QueueError, Records,
+    SourceAccess, Task, TransformLimits, Unobserved, Worker,
 };
 use loopback::session_at;
 use serde_json::json;
@@ -73,6 +74,7 @@ async fn a_clean_object_costs_one_get_one_put_for_each_file_and_one_for_its_rece
     let host = server.url.strip_prefix("http://").unwrap();
     let config = session_at(host, Duration::from_secs(60)).await;
     let worker = Worker {
+        linked_orgs: event_recovery_pipeline::LinkedOrgs::default(),
         source: Arc::new(Bucket::new(s3_client(&config), "source", "")),
         destination: Arc::new(Bucket::new(s3_client(&config), "destination", "")),
         org_id: OrgId::parse(ORG).unwrap(),
@@ -112,4 +114,50 @@ async fn a_clean_object_costs_one_get_one_put_for_each_file_and_one_for_its_rece
     ];
     let expected = expected.map(|(method, kind, count)| ((method.to_owned(), kind), count));
     assert_eq!(counts, BTreeMap::from(expected));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_written_with_a_key_of_kms_asks_for_a_bucket_key() {
+    let server = StandIn::new(|request| {
+        let body = match request.path.contains("uploads") {
+            true => {
+                "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
+            }
+            false => {
+                "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>"
+            }
+        };
+        Reply::Answer(200, body.to_owned())
+    });
+    let host = server.url.strip_prefix("http://").unwrap();
+    let config = session_at(host, Duration::from_secs(60)).await;
+    let name = "x-amz-server-side-encryption-bucket-key-enabled";
+    for (encryption, expected) in [
+        (Encryption::BucketDefault, None),
+        (
+            Encryption::Kms {
+                key_arn: "k".to_owned(),
+            },
+            Some("true"),
+        ),
+    ] {
+        let bucket = Bucket::new(s3_client(&config), "destination", "").encryption(encryption);
+        let before = server.requests("").len();
+        bucket.put("small", b"x".to_vec()).await.unwrap();
+        let written = tokio::task::spawn_blocking(move || {
+            let mut object = bucket.create("large").unwrap();
+            object.write_all(&vec![0; 9 << 20]).unwrap();
+            object.commit().unwrap();
+        });
+        written.await.unwrap();
+        let requests = server.requests("").split_off(before);
+        let begin = |request: &&stand_in::Request| {
+            request.path.contains("/small") || request.path.contains("uploads")
+        };
+        let begun: Vec<_> = requests.iter().filter(begin).collect();
+        assert_eq!(begun.len(), 2);
+        for request in begun {
+            assert_eq!(request.header(name), expected, "{}", request.path);
+        }
+    }
 }

@@ -56,6 +56,7 @@ fn request() -> ResolvedRequest {
 
 async fn carry_out(source: &Path, bucket: Bucket) -> Report {
     let run = Run {
+        linked_orgs: event_recovery_pipeline::LinkedOrgs::default(),
         source: Arc::new(LocalFolder::new(source, source)),
         destination: Arc::new(bucket),
         request: request(),

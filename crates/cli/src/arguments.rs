@@ -6,10 +6,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use event_recovery_pipeline::{
     Compression, Format, LAG_DEFAULT_SECS, LATE_ALLOWANCE_HOURS_DEFAULT, LATE_ALLOWANCE_HOURS_MAX,
-    LEAD_DEFAULT_SECS, RecoveryRequest, Tolerance, WindowKind,
+    LEAD_DEFAULT_SECS, LinkedOrgs, RecoveryRequest, Tolerance, WindowKind,
 };
 
 use crate::bytes::parse_bytes;
+use crate::failure::Failure;
 use crate::location::Location;
 use crate::output::Output;
 
@@ -37,6 +38,7 @@ pub(crate) enum Command {
     Start(StartArguments),
     Status(StatusArguments),
     Recheck(RecheckArguments),
+    DeadLetters(DeadLettersArguments),
     Split(SplitArguments),
     /// Print shell completions
     #[command(
@@ -57,6 +59,7 @@ impl Command {
             Self::Start(_) => "start",
             Self::Status(_) => "status",
             Self::Recheck(_) => "recheck",
+            Self::DeadLetters(_) => "dead-letters",
             Self::Split(_) => "split",
             Self::Completions { .. } => "completions",
         }
@@ -71,6 +74,9 @@ impl Command {
             Self::Status(StatusArguments { json, .. }) => json.then_some("the report"),
             Self::Run(RunArguments { output, .. })
             | Self::Recheck(RecheckArguments { output, .. }) => output.json.then_some("the report"),
+            Self::DeadLetters(DeadLettersArguments { output, .. }) => {
+                output.json.then_some("the dead letters")
+            }
             Self::Start(StartArguments {
                 output, request, ..
             }) => (output.json || request.dry_run).then_some("the report"),
@@ -213,7 +219,29 @@ pub(crate) struct RecheckArguments {
     pub(crate) output: OutputArguments,
 }
 
-/// How a source bucket is reached.
+/// Show the dead letters of a stack, and remove those whose work is done
+///
+/// A dead letter stays in its queue for 14 days, and its alarm with it, also when the run was completed since. A
+/// task is moot when its receipt says that it is done, a call of the auditor when it was answered. All others stay.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  event-recovery dead-letters --stack event-recovery --purge
+
+Exit codes: 0 there are none, or all are moot; 1 could not run; 2 usage; 3 some are not moot.")]
+pub(crate) struct DeadLettersArguments {
+    /// The name of the stack
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stack: String,
+    /// Remove those that are moot
+    #[arg(long)]
+    pub(crate) purge: bool,
+    #[command(flatten)]
+    pub(crate) aws: AwsArguments,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+/// How a source is reached and read.
 #[derive(Debug, Args)]
 pub(crate) struct AccessArguments {
     /// The role that reads the source bucket: the platform's
@@ -225,6 +253,17 @@ pub(crate) struct AccessArguments {
     /// The source bucket's region, if it differs from the destination's
     #[arg(long, value_name = "REGION")]
     pub(crate) source_region: Option<String>,
+    /// An org whose events the backup may hold besides its own; may be given several times. Only matters for events
+    /// next to damage [default: any]
+    #[arg(long = "linked-org", value_name = "ID")]
+    linked_orgs: Vec<String>,
+}
+
+impl AccessArguments {
+    pub(crate) fn linked_orgs(&self) -> Result<LinkedOrgs, Failure> {
+        LinkedOrgs::parse(&self.linked_orgs.join(","))
+            .map_err(|error| Failure::usage(format!("`--linked-org` is {error}")))
+    }
 }
 
 /// What is to be recovered.
@@ -282,6 +321,10 @@ impl RequestArguments {
 /// How AWS is reached; credentials come from where the AWS tools find them.
 #[derive(Debug, Args)]
 pub(crate) struct AwsArguments {
+    /// The profile of the AWS configuration files: with keys, a role, SSO or a `credential_process` [default: as the
+    /// AWS tools find it]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
     /// The AWS region [default: as the AWS tools find it]
     #[arg(long, value_name = "REGION")]
     pub(crate) region: Option<String>,

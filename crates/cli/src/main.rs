@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bytes;
+mod dead_letters;
 mod failure;
 mod folders;
 mod follow;
@@ -57,6 +58,7 @@ fn carry_out(command: &Command) -> Result<ExitCode, Failure> {
         Command::Start(arguments) => start::start(arguments),
         Command::Status(arguments) => status::status(arguments),
         Command::Recheck(arguments) => recheck::recheck(arguments),
+        Command::DeadLetters(arguments) => dead_letters::dead_letters(arguments),
         Command::Split(arguments) => split::split(arguments),
         Command::Completions { shell } => {
             let mut completions = Vec::new();

@@ -69,6 +69,7 @@ async fn here(
     let held = places.hold_destination(execution_id)?;
     let progress = Arc::new(Progress::new(arguments.output.quiet));
     let run = Run {
+        linked_orgs: arguments.access.linked_orgs()?,
         source: places.source(),
         destination: Arc::clone(&held.storage),
         request: record.request,

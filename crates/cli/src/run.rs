@@ -110,6 +110,7 @@ impl Job<'_> {
         let late_allowance = LateAllowance::from_hours(self.arguments.late_allowance_hours)
             .map_err(|error| Failure::usage(error.to_string()))?;
         let run = Run {
+            linked_orgs: self.arguments.access.linked_orgs()?,
             source: self.places.source(),
             destination: Arc::clone(&held.storage),
             request: self.request.clone(),

@@ -30,6 +30,7 @@ enum Place {
 /// A session as the arguments and the environment say.
 pub(crate) async fn aws_session(aws: &AwsArguments) -> SdkConfig {
     session(&SessionSettings {
+        profile: aws.profile.clone(),
         region: aws.region.clone(),
         endpoint_url: aws.endpoint_url.clone(),
     })
@@ -53,7 +54,8 @@ impl Places {
             Location::Folder(path) => Place::Folder(check_source(path)?),
             Location::Bucket(url) => {
                 let config = source_session(url, aws, access).await;
-                Place::Bucket(Bucket::new(s3_client(&config), url.bucket(), url.prefix()))
+                let bucket = Bucket::new(s3_client(&config), url.bucket(), url.prefix());
+                Place::Bucket(bucket.as_source())
             }
         };
         let destination = match destination {
@@ -131,7 +133,7 @@ async fn source_session(
                 role_arn,
                 url.bucket(),
                 url.prefix(),
-                None,
+                &[],
             )),
         })
         .collect();

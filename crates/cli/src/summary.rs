@@ -8,6 +8,8 @@ use event_recovery_pipeline::{Ledger, PlanRecord, Report, Verdict};
 use crate::bytes::{grouped, size};
 use crate::location::Location;
 
+/// Orgs that the summary names.
+const ORGS_SHOWN_MAX: usize = 5;
 /// Most unrecovered objects that the summary names; the report names more.
 const UNRECOVERED_SHOWN_MAX: usize = 5;
 
@@ -84,6 +86,17 @@ pub(crate) fn of_report(report: &Report, destination: &Location) -> String {
             "  note      {} records are of an earlier version, without a digest: a change to them can't be seen",
             grouped(report.unverifiable_records)
         ));
+    }
+    if report.orgs.len() > 1 {
+        let shown = report.orgs.iter().take(ORGS_SHOWN_MAX);
+        let shown: Vec<String> = shown
+            .map(|(org, events)| format!("{org}: {}", grouped(*events)))
+            .collect();
+        let more = match report.orgs.len().saturating_sub(ORGS_SHOWN_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        lines.push(format!("  orgs      {}{more}", shown.join(", ")));
     }
     let files = format!(
         "({} files, {})",

@@ -1,10 +1,9 @@
 //! The rule by which a JSON object next to damage counts as an event.
 
-use std::borrow::Cow;
-
 use crate::envelope::Field;
 use crate::json_string::decode_string;
 use crate::members::Members;
+use crate::org_id::is_org_id;
 
 /// The members that a JSON object next to damage must have to count as an event of this backup.
 ///
@@ -12,23 +11,49 @@ use crate::members::Members;
 /// from damage are events whatever their members.
 ///
 /// ```
-/// use event_recovery_format::EnvelopeRule;
+/// use event_recovery_format::{EnvelopeRule, OrgRule};
 ///
-/// let rule = EnvelopeRule { org_id: Some("tn-1".to_owned()) };
+/// let rule = EnvelopeRule { orgs: OrgRule::OneOf(vec!["tn-1".to_owned()]) };
 /// assert!(rule.matches(br#"{"event_id":"1","org_id":"TN-1"}"#));
 /// assert!(!rule.matches(br#"{"event_id":"1","org_id":"tn-2"}"#));
 /// assert!(!rule.matches(br#"{"data":{"event_id":"1","org_id":"tn-1"}}"#));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EnvelopeRule {
-    /// The org id that the object must have, compared ignoring ASCII case. `None` accepts any, and objects without
-    /// one.
-    pub org_id: Option<String>,
+    /// Which org ids the object may have.
+    pub orgs: OrgRule,
+}
+
+/// Which org ids an object next to damage may have to count as an event. The backup of an additional subscriber
+/// holds events of all orgs that it is linked to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum OrgRule {
+    /// Any value, or none.
+    #[default]
+    Any,
+    /// Any string that [`is_org_id`] accepts.
+    OrgIds,
+    /// One of these, compared ignoring ASCII case.
+    OneOf(Vec<String>),
+}
+
+impl OrgRule {
+    fn accepts(&self, found: Option<&str>) -> bool {
+        match (self, found) {
+            (Self::Any, _) => true,
+            (Self::OrgIds, Some(found)) => is_org_id(found),
+            (Self::OneOf(ids), Some(found)) => {
+                let mut ids = ids.iter();
+                ids.any(|id| found.eq_ignore_ascii_case(id))
+            }
+            (_, None) => false,
+        }
+    }
 }
 
 impl EnvelopeRule {
-    /// Whether `object`, one valid JSON object, has a top-level string `event_id` and the rule's org id. Of repeated
-    /// keys, the last value counts.
+    /// Whether `object`, one valid JSON object, has a top-level string `event_id` and an org id of the rule. Of
+    /// repeated keys, the last value counts.
     pub fn matches(&self, object: &[u8]) -> bool {
         let mut event_id = None;
         let mut org_id = None;
@@ -40,15 +65,7 @@ impl EnvelopeRule {
             }
         }
         let has_event_id = event_id.is_some_and(|raw| raw.starts_with(b"\""));
-        has_event_id && self.accepts_org(org_id.and_then(decode_string))
-    }
-
-    fn accepts_org(&self, found: Option<Cow<'_, str>>) -> bool {
-        match (&self.org_id, found) {
-            (None, _) => true,
-            (Some(expected), Some(found)) => found.eq_ignore_ascii_case(expected),
-            (Some(_), None) => false,
-        }
+        has_event_id && self.orgs.accepts(org_id.and_then(decode_string).as_deref())
     }
 }
 
@@ -133,11 +150,34 @@ mod tests {
         ];
         let any_org = EnvelopeRule::default();
         let one_org = EnvelopeRule {
-            org_id: Some("tn-1".to_owned()),
+            orgs: OrgRule::OneOf(vec!["tn-0".to_owned(), "tn-1".to_owned()]),
         };
         for (name, object, expected_any, expected_one) in rows {
             assert_eq!(any_org.matches(object.as_bytes()), *expected_any, "{name}");
             assert_eq!(one_org.matches(object.as_bytes()), *expected_one, "{name}");
         }
+    }
+
+    #[test]
+    fn any_org_that_looks_like_one_may_be_linked() {
+        let rule = EnvelopeRule {
+            orgs: OrgRule::OrgIds,
+        };
+        let uuid = "34778262-f4f0-464d-b4c6-a14e2dc6f4be";
+        let rows = [
+            (format!(r#""tn-{uuid}""#), true),
+            (format!(r#""TN-{}""#, uuid.to_uppercase()), true),
+            (format!(r#""xy\u002d{uuid}""#), true),
+            (format!(r#""{uuid}""#), false),
+            (r#""tn-1""#.to_owned(), false),
+            (r#""""#.to_owned(), false),
+            ("7".to_owned(), false),
+            ("null".to_owned(), false),
+        ];
+        for (org_id, expected) in rows {
+            let object = format!(r#"{{"event_id":"e","org_id":{org_id}}}"#);
+            assert_eq!(rule.matches(object.as_bytes()), expected, "{org_id}");
+        }
+        assert!(!rule.matches(br#"{"event_id":"e"}"#));
     }
 }

@@ -34,12 +34,13 @@ impl Clients {
                 arn,
                 &settings.bucket,
                 "",
-                settings.kms_key_arn.as_deref(),
+                &settings.kms_key_arns,
             )),
         });
         let roles: Vec<AssumedRole> = customer.chain(platform).collect();
         let config = assume(&self.config, &roles, settings.region.as_deref()).await;
         Bucket::new(s3_client(&config), settings.bucket.clone(), "")
+            .as_source()
             .expected_owner(settings.owner.clone())
     }
 

@@ -58,7 +58,7 @@ pub(crate) fn receive_count(message: &SqsMessage) -> u32 {
         .max(1)
 }
 
-/// Sets the message's visibility timeout, in seconds. If that fails, it is tried again with backoff, but not begun after
+/// Sets the message's visibility timeout, in seconds. If that fails with a transient error, it is tried again with backoff, but not begun after
 /// `until`; then the queue's own timeout applies.
 pub(crate) async fn deliver_again(
     queue: &dyn ChangeVisibility,
@@ -73,7 +73,8 @@ pub(crate) async fn deliver_again(
     while let Err(error) = queue.change_visibility(receipt_handle, secs).await {
         let hint = error.hint();
         let failed_request_id = error.request_id().map(ToString::to_string);
-        if Instant::now() + pause > until {
+        // A receipt handle that is invalid, or a denied action, stays so.
+        if !error.is_transient() || Instant::now() + pause > until {
             tracing::warn!(%error, hint, failed_request_id, "the message keeps its visibility timeout");
             return;
         }

@@ -124,6 +124,7 @@ impl WorkerFunction {
             source: Arc::new(clients.source(&settings.source).await),
             destination: Arc::new(clients.destination(&settings.destination)),
             org_id: settings.org_id,
+            linked_orgs: settings.linked_orgs,
             auditor: Some(audits),
             limits: TransformLimits::default(),
             observer: Arc::new(Unobserved),

@@ -113,6 +113,18 @@ impl Case {
         deadline: &str,
         receives: u32,
     ) -> bool {
+        let timeouts = self.timeouts.clone();
+        self.handle_with(timeouts, destination, deadline, receives)
+            .await
+    }
+
+    async fn handle_with(
+        &self,
+        queue: Arc<dyn ChangeVisibility>,
+        destination: Arc<dyn Destination>,
+        deadline: &str,
+        receives: u32,
+    ) -> bool {
         let call = AuditCall {
             version: AUDIT_CALL_VERSION,
             execution_id: id("run"),
@@ -121,11 +133,12 @@ impl Case {
             deadline: at(deadline),
         };
         let body = serde_json::to_string(&call).unwrap();
-        self.handle_body(destination, &body, receives).await
+        self.handle_body(queue, destination, &body, receives).await
     }
 
     async fn handle_body(
         &self,
+        queue: Arc<dyn ChangeVisibility>,
         destination: Arc<dyn Destination>,
         body: &str,
         receives: u32,
@@ -137,8 +150,8 @@ impl Case {
         .unwrap();
         let settings =
             Settings::from_values(|name| (name == "DESTINATION_BUCKET").then(|| "b".to_owned()));
-        let (timeouts, people) = (self.timeouts.clone(), self.people.clone());
-        let function = AuditorFunction::with(destination, timeouts, people, settings).unwrap();
+        let people = self.people.clone();
+        let function = AuditorFunction::with(destination, queue, people, settings).unwrap();
         let deadline = SystemTime::now() + Duration::from_secs(900);
         let mut context = Context::default();
         context.deadline = deadline
@@ -162,6 +175,30 @@ async fn an_outage_that_ends_does_not_put_off_the_next_poll() {
     let destination = case.sandbox.destination();
     assert!(case.handle(destination, FAR_FUTURE, 1).await);
     assert_eq!(*case.timeouts.0.lock().unwrap(), [15]);
+}
+
+/// Counts the changes that it is asked for, and refuses all of them.
+#[derive(Default)]
+struct InvalidHandle(AtomicU32);
+
+#[async_trait]
+impl ChangeVisibility for InvalidHandle {
+    async fn change_visibility(&self, _: &str, _: u32) -> Result<(), QueueError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(QueueError::visibility("ReceiptHandleIsInvalid").permanent(true))
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_handle_that_is_invalid_is_not_tried_again() {
+    let case = Case::unfinished().await;
+    let queue = Arc::new(InvalidHandle::default());
+    let destination = case.sandbox.destination();
+    assert!(
+        case.handle_with(queue.clone(), destination, FAR_FUTURE, 1)
+            .await
+    );
+    assert_eq!(queue.0.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
@@ -256,7 +293,11 @@ async fn a_message_that_holds_no_call_stays_in_the_queue() {
     });
     for body in ["", "{}", &newer.to_string()] {
         let destination = case.sandbox.destination();
-        assert!(case.handle_body(destination, body, 1).await, "{body}");
+        assert!(
+            case.handle_body(case.timeouts.clone(), destination, body, 1)
+                .await,
+            "{body}"
+        );
     }
     assert_eq!(*case.timeouts.0.lock().unwrap(), [300; 3]);
     assert!(case.told().is_empty());

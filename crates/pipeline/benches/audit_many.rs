@@ -179,6 +179,7 @@ impl FinishedRun {
                 finished_at: self.at,
                 foreign_name: false,
                 counts,
+                orgs: event_recovery_pipeline::Orgs::default(),
                 outputs: vec![output],
                 rejected: None,
             })),

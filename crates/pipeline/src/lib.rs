@@ -15,7 +15,7 @@
 //!
 //! use chrono::Utc;
 //! use event_recovery_pipeline::{
-//!     Ended, ExecutionId, LocalFolder, PlanLimits, RecoveryRequest, RequestLimits, Run, RunTerms,
+//!     Ended, ExecutionId, LinkedOrgs, LocalFolder, PlanLimits, RecoveryRequest, RequestLimits, Run, RunTerms,
 //!     Tolerance, TransformLimits, Unobserved, Verdict,
 //! };
 //!
@@ -43,6 +43,7 @@
 //!     request: resolution.request,
 //!     execution_id: ExecutionId::parse("example")?,
 //!     concurrency: 2,
+//!     linked_orgs: LinkedOrgs::default(),
 //!     terms: RunTerms::default(),
 //!     plan_limits: PlanLimits::default(),
 //!     transform_limits: TransformLimits::default(),
@@ -73,9 +74,11 @@ pub use audit::call::{
     AUDIT_CALL_VERSION, AUDIT_WAIT_HOURS_MAX, AuditCall, AuditCallError, AuditCaller, CLAIM_SECS,
     CallAuditor, Claim, claim_call, end_call, is_ended, release_call,
 };
+pub use audit::dead_letter::{DeadLetter, Standing};
 pub use audit::error::AuditError;
 pub use audit::{AUDIT_ATTEMPTS_MAX, Audited, audit, audit_when_finished, inspect, verify};
 pub use backup::hour_prefix::{HourPrefix, HourPrefixError};
+pub use backup::linked_orgs::LinkedOrgs;
 pub use backup::object_time::ObjectTime;
 pub use backup::org_id::{OrgId, OrgIdError};
 pub use backup::source_key::{SourceKey, SourceKeyError, TaskId};
@@ -90,6 +93,7 @@ pub use ledger::audit_record::{AuditAnswer, AuditAnswerKind, AuditRecord, audit_
 pub use ledger::hour::{HourHead, HourTasks};
 pub use ledger::late_plan::LatePlanRecord;
 pub use ledger::observer::{Observer, Unobserved};
+pub use ledger::orgs::{ORGS_MAX, Orgs};
 pub use ledger::plan_record::{PlanRecord, PlannedDay, PlannedObjects};
 pub use ledger::planning_record::{PlanningRecord, PlanningState, Refusal, RefusalKind};
 pub use ledger::provisional::ProvisionalRecord;

@@ -11,6 +11,7 @@ use tracing::debug;
 
 use crate::audit::audit;
 use crate::audit::error::AuditError;
+use crate::backup::linked_orgs::LinkedOrgs;
 use crate::ledger::observer::Observer;
 use crate::ledger::report::Report;
 use crate::plan::error::PlanError;
@@ -52,6 +53,8 @@ pub struct Run {
     /// Objects that are recovered at the same time; 0 counts as 1. Each may hold two of the runtime's blocking
     /// threads at once, so there must be twice as many.
     pub concurrency: usize,
+    /// Whose events the backup may hold besides those of the request's org.
+    pub linked_orgs: LinkedOrgs,
     /// Recorded with the request of a new run.
     pub terms: RunTerms,
     /// Limits of the plan.
@@ -118,6 +121,7 @@ impl Run {
             source: Arc::clone(&self.source),
             destination: Arc::clone(&self.destination),
             org_id: self.request.org_id.clone(),
+            linked_orgs: self.linked_orgs.clone(),
             auditor: None,
             limits: self.transform_limits,
             observer: Arc::clone(&self.observer),

@@ -18,7 +18,7 @@ use event_recovery_pipeline::{
     Receipt, Records, State, Task, TransformLimits, Verdict, WorkError, Worker, end_call, to_json,
 };
 use serde_json::json;
-use support::doubles::{CallLog, Effect, FaultyStorage, Operation};
+use support::doubles::{CallLog, Effect, FaultyStorage, Operation, transient};
 use support::{
     Sandbox, delivery, done, event, failure, first_delivery, id, last_delivery, object_key,
     receipt_key, request,
@@ -336,4 +336,45 @@ async fn a_run_on_one_machine_waits_for_a_denied_source_once_and_not_with_every_
     assert_eq!(report.verdict, Verdict::Complete, "{:?}", report.reasons);
     let receipt = case.sandbox.receipt(&id("here"), &case.keys[0]).unwrap();
     assert!(receipt.attempts > 1, "{}", receipt.attempts);
+}
+
+/// The auditor begins to read receipts at the worst moment: after the worker processed the object, and before its receipt
+/// is there.
+#[tokio::test]
+async fn an_audit_that_begins_before_a_receipt_is_written_is_followed_by_another() {
+    let case = Arc::new(Case::new(1).await);
+    let sandbox = case.sandbox.destination_path();
+    let destination = case.destination().at_first(
+        Operation::PutIf,
+        "receipts/",
+        1,
+        Effect::Meanwhile(Arc::new(move || {
+            let path = sandbox.join("_recovery/run/audit.json");
+            let text = std::fs::read_to_string(&path).unwrap();
+            let mut record: serde_json::Value = serde_json::from_str(&text).unwrap();
+            record.as_object_mut().unwrap().remove("digest");
+            record["reading"] = json!(true);
+            let bytes = to_json("audit.json", &record).unwrap();
+            std::fs::write(&path, bytes).unwrap();
+        })),
+    );
+    let (worker, _, _) = case.worker(case.source(), destination);
+    done(&worker.work(&case.tasks[0], delivery(2)).await.unwrap());
+    assert_eq!(case.audits_called(), 2);
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_after_its_receipt_has_the_next_one_call_the_auditor() {
+    let case = Case::new(1).await;
+    case.end_audit().await;
+    let unreachable = case
+        .destination()
+        .at_first(Operation::Get, "audit.json", 1, transient());
+    let (worker, _, _) = case.worker(case.source(), unreachable);
+    let attempt = worker.work(&case.tasks[0], delivery(2)).await;
+    assert!(attempt.is_err(), "the message stays in the queue");
+    assert!(case.receipt(0).unwrap().is_done());
+    assert_eq!(case.audits_called(), 1);
+    done(&worker.work(&case.tasks[0], delivery(3)).await.unwrap());
+    assert_eq!(case.audits_called(), 2);
 }

@@ -46,6 +46,7 @@ pub(crate) async fn emulated() -> SdkConfig {
     let endpoint_url = emulator.await.unwrap().url.clone();
     // Credentials like those of a function, which come from the environment there.
     let settings = SessionSettings {
+        profile: None,
         region: Some("us-east-1".to_owned()),
         endpoint_url: Some(endpoint_url),
     };

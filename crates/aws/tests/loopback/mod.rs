@@ -100,6 +100,7 @@ fn read_head(connection: &mut TcpStream) -> std::io::Result<()> {
 /// A session in `eu-nowhere-1` for requests to that host, each of which is sent once.
 pub(crate) async fn session_at(host: &str, attempt_timeout: Duration) -> SdkConfig {
     let settings = SessionSettings {
+        profile: None,
         region: Some("eu-nowhere-1".to_owned()),
         endpoint_url: Some(format!("http://{host}")),
     };

@@ -18,7 +18,18 @@ pub(crate) struct Request {
     pub(crate) path: String,
     /// Lambda's `Event` or `RequestResponse`.
     pub(crate) invocation_type: Option<String>,
+    /// In lower case, with their values.
+    pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: String,
+}
+
+impl Request {
+    /// The value of a header, whose name is in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let found = headers.find(|(known, _)| known == name);
+        found.map(|(_, value)| value.as_str())
+    }
 }
 
 /// What the client gets.
@@ -98,13 +109,14 @@ fn read(reader: &mut impl BufRead) -> Option<Request> {
     let mut words = line.split(' ');
     let method = words.next()?.to_owned();
     let path = words.next()?.to_owned();
-    let (mut length, mut invocation_type) = (0, None);
+    let (mut length, mut invocation_type, mut headers) = (0, None, Vec::new());
     loop {
         line.clear();
         reader.read_line(&mut line).ok()?;
         let Some((name, value)) = line.trim_end().split_once(": ") else {
             break;
         };
+        headers.push((name.to_ascii_lowercase(), value.to_owned()));
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.parse().ok()?,
             "x-amz-invocation-type" => invocation_type = Some(value.to_owned()),
@@ -117,6 +129,7 @@ fn read(reader: &mut impl BufRead) -> Option<Request> {
         method,
         path,
         invocation_type,
+        headers,
         body: String::from_utf8_lossy(&body).into_owned(),
     })
 }

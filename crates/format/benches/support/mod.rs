@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::io::Write;
 
-use event_recovery_format::{Envelope, EnvelopeRule, EnvelopeScratch, EventWriter, OutputFormat};
+use event_recovery_format::{
+    Envelope, EnvelopeRule, EnvelopeScratch, EventWriter, OrgRule, OutputFormat,
+};
 use event_recovery_splitter::{Event, Item, Limits, Splitter};
 
 const CHUNK_BYTES: usize = 1024 * 1024;
@@ -35,7 +37,7 @@ pub(crate) fn events(count: usize, description: &str) -> impl Iterator<Item = Ve
 
 pub(crate) fn split(stream: &[u8], mut on_event: impl FnMut(Event<'_>)) -> u64 {
     let rule = EnvelopeRule {
-        org_id: Some("tn-1".to_owned()),
+        orgs: OrgRule::OneOf(vec!["tn-1".to_owned()]),
     };
     let mut splitter = Splitter::new(Limits::default(), |object: &[u8]| rule.matches(object));
     let mut take = |item: Item<'_>| {

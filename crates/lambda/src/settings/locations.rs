@@ -1,6 +1,6 @@
 //! The buckets that a function reaches.
 
-use event_recovery_aws::BucketUrl;
+use event_recovery_aws::{BucketUrl, SOURCE_KMS_KEYS_MAX};
 use event_recovery_pipeline::OrgId;
 
 use super::Settings;
@@ -16,7 +16,8 @@ pub(crate) struct SourceSettings {
     /// The platform's role.
     pub(crate) role_arn: Option<String>,
     pub(crate) external_id: Option<String>,
-    pub(crate) kms_key_arn: Option<String>,
+    /// The keys of the backup's objects; none where any key may be used.
+    pub(crate) kms_key_arns: Vec<String>,
     /// The account that must own the bucket.
     pub(crate) owner: Option<String>,
 }
@@ -33,7 +34,8 @@ pub(crate) struct DestinationSettings {
 
 impl SourceSettings {
     /// `None` where nothing names the bucket, which then is among the problems.
-    pub(super) fn read(settings: &Settings, org_id: Option<&OrgId>) -> Option<Self> {
+    pub(super) fn read(settings: &mut Settings, org_id: Option<&OrgId>) -> Option<Self> {
+        let kms_key_arns = kms_key_arns(settings);
         let bucket = settings
             .optional("SOURCE_BUCKET")
             .map(|name| bucket_name(&name).to_owned())
@@ -44,7 +46,7 @@ impl SourceSettings {
             customer_role_arn: settings.optional("CUSTOMER_ROLE_ARN"),
             role_arn: settings.optional("SOURCE_ROLE_ARN"),
             external_id: settings.optional("SOURCE_EXTERNAL_ID"),
-            kms_key_arn: settings.optional("SOURCE_KMS_KEY_ARN"),
+            kms_key_arns: kms_key_arns?,
             owner: settings.optional("SOURCE_BUCKET_OWNER"),
         })
     }
@@ -71,6 +73,23 @@ impl DestinationSettings {
     }
 }
 
+/// The keys of the backup, separated by commas. `None` if they are invalid, which then is among the problems.
+fn kms_key_arns(settings: &mut Settings) -> Option<Vec<String>> {
+    let name = "SOURCE_KMS_KEY_ARN";
+    let text = settings.optional(name).unwrap_or_default();
+    let arns: Vec<String> = text
+        .split(',')
+        .map(|arn| arn.trim().to_owned())
+        .filter(|arn| !arn.is_empty())
+        .collect();
+    if arns.len() > SOURCE_KMS_KEYS_MAX || arns.iter().any(|arn| !arn.starts_with("arn:")) {
+        let accepts = format_args!("up to {SOURCE_KMS_KEYS_MAX} ARNs, separated by commas");
+        settings.invalid(name, &text, accepts);
+        return None;
+    }
+    Some(arns)
+}
+
 /// The bucket's name, also of its ARN.
 fn bucket_name(name_or_arn: &str) -> &str {
     match name_or_arn.starts_with("arn:") {
@@ -88,6 +107,27 @@ mod tests {
         assert_eq!(bucket_name("a-bucket"), "a-bucket");
         assert_eq!(bucket_name("arn:aws:s3:::a-bucket"), "a-bucket");
         assert_eq!(bucket_name("arn:aws-cn:s3:::a-bucket"), "a-bucket");
+    }
+
+    #[test]
+    fn several_keys_of_the_backup_are_separated_by_commas() {
+        let read = |value: String| {
+            let mut settings = Settings::from_values(move |name| match name {
+                "SOURCE_BUCKET" => Some("b".to_owned()),
+                _ => Some(value.clone()).filter(|_| name == "SOURCE_KMS_KEY_ARN"),
+            });
+            let source = SourceSettings::read(&mut settings, None);
+            source
+                .map(|source| source.kms_key_arns)
+                .ok_or_else(|| settings.error().to_string())
+        };
+        assert_eq!(read(String::new()), Ok(Vec::new()));
+        let two = ["arn:aws:kms:r:1:key/a", "arn:aws-cn:kms:r:1:key/b"].map(str::to_owned);
+        assert_eq!(read(two.join(", ")), Ok(two.to_vec()));
+        for wrong in ["alias/a".to_owned(), vec!["arn:x"; 16].join(",")] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.contains("`SOURCE_KMS_KEY_ARN` is invalid"), "{error}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod worker;
 use std::fmt;
 use std::fmt::Display;
 
-use event_recovery_pipeline::OrgId;
+use event_recovery_pipeline::{LinkedOrgs, OrgId};
 
 pub(crate) use auditor::{AuditorQueues, AuditorSettings, POLL_SECS_MAX};
 pub(crate) use locations::{DestinationSettings, SourceSettings};
@@ -136,6 +136,17 @@ impl Settings {
         parsed.ok()
     }
 
+    /// `LINKED_ORG_IDS`, separated by commas; any org if there are none.
+    fn linked_orgs(&mut self) -> Option<LinkedOrgs> {
+        let text = self.optional("LINKED_ORG_IDS").unwrap_or_default();
+        let parsed = LinkedOrgs::parse(&text);
+        if let Err(error) = &parsed {
+            self.problems
+                .push(format!("`LINKED_ORG_IDS` has a value that is {error}"));
+        }
+        parsed.ok()
+    }
+
     /// The stack's name, the dimension of all metrics.
     fn stack(&self) -> String {
         self.optional("STACK_NAME").unwrap_or_default()
@@ -186,7 +197,7 @@ mod tests {
     fn what_a_function_reaches_is_told_with_its_other_settings() {
         let settings = settings(&[("LAG_SECS", "-1"), ("TASK_DELIVERIES_MAX", "0")]);
         let planner = PlannerPlaces::read(settings).unwrap_err().to_string();
-        let settings = tests::settings(&[("TASK_DELIVERIES_MAX", "0")]);
+        let settings = tests::settings(&[("TASK_DELIVERIES_MAX", "0"), ("LINKED_ORG_IDS", "acme")]);
         let worker = WorkerSettings::read(settings).unwrap_err().to_string();
         let settings = tests::settings(&[("AUDIT_MIN_VISIBILITY_SECS", "0")]);
         let auditor = AuditorQueues::read(settings).unwrap_err().to_string();
@@ -201,6 +212,7 @@ mod tests {
                     "ORG_ID",
                     "DESTINATION_BUCKET",
                     "TASK_QUEUE_URL",
+                    "LINKED_ORG_IDS",
                     "TASK_DELIVERIES_MAX",
                 ],
             ),

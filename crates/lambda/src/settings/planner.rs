@@ -52,7 +52,7 @@ impl PlannerPlaces {
     pub(crate) fn read(mut from: Settings) -> Result<Self, SettingsError> {
         let settings = PlannerSettings::read(&mut from);
         let org_id = settings.as_ref().ok().map(|settings| &settings.org_id);
-        let source = SourceSettings::read(&from, org_id);
+        let source = SourceSettings::read(&mut from, org_id);
         let task_queue_url = from.required("TASK_QUEUE_URL");
         let audit_queue_url = from.required("AUDIT_QUEUE_URL");
         match (settings, source, task_queue_url, audit_queue_url) {

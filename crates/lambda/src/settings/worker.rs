@@ -1,6 +1,6 @@
 //! The worker's settings.
 
-use event_recovery_pipeline::OrgId;
+use event_recovery_pipeline::{LinkedOrgs, OrgId};
 
 use super::{DestinationSettings, Settings, SettingsError, SourceSettings};
 
@@ -8,6 +8,7 @@ use super::{DestinationSettings, Settings, SettingsError, SourceSettings};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct WorkerSettings {
     pub(crate) org_id: OrgId,
+    pub(crate) linked_orgs: LinkedOrgs,
     pub(crate) source: SourceSettings,
     pub(crate) destination: DestinationSettings,
     pub(crate) task_queue_url: String,
@@ -22,7 +23,8 @@ pub(crate) struct WorkerSettings {
 impl WorkerSettings {
     pub(crate) fn read(mut from: Settings) -> Result<Self, SettingsError> {
         let org_id = from.org_id();
-        let source = SourceSettings::read(&from, org_id.as_ref());
+        let linked_orgs = from.linked_orgs();
+        let source = SourceSettings::read(&mut from, org_id.as_ref());
         let destination = DestinationSettings::read(&mut from);
         let task_queue_url = from.required("TASK_QUEUE_URL");
         let audit_queue_url = from.required("AUDIT_QUEUE_URL");
@@ -31,7 +33,8 @@ impl WorkerSettings {
         let (Some(org_id), Some(source), Some(destination)) = (org_id, source, destination) else {
             return Err(from.error());
         };
-        let (Some(task_queue_url), Some(audit_queue_url)) = (task_queue_url, audit_queue_url)
+        let (Some(task_queue_url), Some(audit_queue_url), Some(linked_orgs)) =
+            (task_queue_url, audit_queue_url, linked_orgs)
         else {
             return Err(from.error());
         };
@@ -40,6 +43,7 @@ impl WorkerSettings {
         };
         Ok(Self {
             org_id,
+            linked_orgs,
             source,
             destination,
             task_queue_url,

@@ -1,6 +1,7 @@
 //! The auditor: compares plan, receipts and output, and proves that nothing is missing.
 
 pub(crate) mod call;
+pub(crate) mod dead_letter;
 pub(crate) mod error;
 pub(crate) mod file_check;
 pub(crate) mod report_slot;

@@ -3,7 +3,9 @@
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 
 use crate::backup::hour_prefix::{HourPrefix, parse_date, two_digits};
-use crate::backup::org_id::{OrgId, is_uuid};
+use event_recovery_format::is_uuid;
+
+use crate::backup::org_id::OrgId;
 
 /// Bytes of a UUID's text form.
 const UUID_BYTES: usize = 36;

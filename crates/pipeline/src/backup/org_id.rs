@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use event_recovery_format::is_org_id;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -11,9 +12,6 @@ pub(crate) const ORG_ID_ACCEPTS: &str =
 
 /// Characters of a refused value that an error repeats.
 const FOUND_CHARS_MAX: usize = 64;
-
-/// Lengths in bytes of the five groups of a UUID in its text form (RFC 9562, section 4).
-const UUID_GROUP_BYTES: [usize; 5] = [8, 4, 4, 4, 12];
 
 /// The id of one org (the platform also says *tenant*), in lower case.
 ///
@@ -84,26 +82,6 @@ impl From<OrgId> for String {
 /// The beginning of a refused value, short enough for a message.
 pub(crate) fn excerpt(found: &str) -> String {
     found.chars().take(FOUND_CHARS_MAX).collect()
-}
-
-/// Whether `text` is a UUID in its text form: hex digits of any case in groups of 8-4-4-4-12.
-pub(crate) fn is_uuid(text: &str) -> bool {
-    let mut groups = text.split('-');
-    UUID_GROUP_BYTES.iter().all(|&bytes| {
-        groups
-            .next()
-            .is_some_and(|group| group.len() == bytes && group.bytes().all(is_hex))
-    }) && groups.next().is_none()
-}
-
-fn is_org_id(text: &str) -> bool {
-    text.split_once('-').is_some_and(|(kind, uuid)| {
-        kind.len() == 2 && kind.bytes().all(|b| b.is_ascii_alphabetic()) && is_uuid(uuid)
-    })
-}
-
-fn is_hex(byte: u8) -> bool {
-    byte.is_ascii_hexdigit()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ pub(crate) mod audit_record;
 pub(crate) mod hour;
 pub(crate) mod late_plan;
 pub(crate) mod observer;
+pub(crate) mod orgs;
 pub(crate) mod plan_record;
 pub(crate) mod planning_record;
 pub(crate) mod provisional;
@@ -110,7 +111,7 @@ impl Ledger {
         format!("{}/recheck.json", self.folder())
     }
 
-    /// [`RequeueRecord`](crate::ledger::requeue_record::RequeueRecord).
+    /// Where a call that queues failed tasks again continues after its deadline.
     pub fn requeue_key(&self) -> String {
         format!("{}/requeue.json", self.folder())
     }

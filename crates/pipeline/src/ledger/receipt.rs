@@ -6,6 +6,7 @@ use futures::stream::{self, BoxStream};
 use serde::{Deserialize, Serialize};
 
 use crate::backup::source_key::{SourceKey, SourceKeyError, TaskId};
+use crate::ledger::orgs::Orgs;
 use crate::ledger::seal::Seal;
 use crate::ledger::{Ledger, LedgerError, Sealed, Versioned, unseal};
 use crate::storage::{ListedObject, Records};
@@ -73,6 +74,9 @@ pub struct Done {
     /// The counts of the balance.
     #[serde(flatten)]
     pub counts: Counts,
+    /// The events written, by org. Receipts of versions 1 and 2 do not say.
+    #[serde(default, skip_serializing_if = "Orgs::is_empty")]
+    pub orgs: Orgs,
     /// The files with events, in the order of their keys.
     pub outputs: Vec<Output>,
     /// The file with rejected fragments, if there are any.

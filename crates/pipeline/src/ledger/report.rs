@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::unexpected::Unexpected;
 use crate::ledger::Versioned;
+use crate::ledger::orgs::Orgs;
 use crate::ledger::receipt::{ByteCounts, Counts, EventCounts};
 use crate::ledger::recheck_record::NamedKeys;
 use crate::request::execution_id::ExecutionId;
@@ -62,6 +63,9 @@ pub struct Report {
     /// Events of the done objects:
     /// `found = written + out_of_window + filtered_out + duplicates`.
     pub events: EventCounts,
+    /// The events written, by org; those of receipts of versions 1 and 2 are left out.
+    #[serde(default)]
+    pub orgs: Orgs,
     /// Bytes that are not an event, each fragment kept with its offset and reason.
     pub rejected_fragments: u64,
     /// The largest distance of an event from its object's tolerance, in milliseconds.

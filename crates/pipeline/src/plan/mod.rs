@@ -5,6 +5,7 @@ pub(crate) mod error;
 pub(crate) mod freeze;
 pub(crate) mod limits;
 pub(crate) mod listing;
+pub(crate) mod lists;
 pub(crate) mod preview;
 pub(crate) mod queueing;
 pub(crate) mod requeue;
@@ -31,7 +32,7 @@ use crate::ledger::{
 use crate::plan::call::{Planned, PlanningCall};
 use crate::plan::error::{PlanError, PlanStep};
 use crate::plan::limits::PlanLimits;
-use crate::plan::queueing::run_lists;
+use crate::plan::lists::run_lists;
 use crate::queue::SendTasks;
 use crate::request::execution_id::ExecutionId;
 use crate::request::late_allowance::LateAllowance;

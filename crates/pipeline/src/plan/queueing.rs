@@ -5,45 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::backup::source_key::SourceKey;
-use crate::ledger::Sealed;
 use crate::ledger::hour::{FrozenHour, HourTasks, read_hour};
-use crate::ledger::late_plan::LatePlanRecord;
 use crate::ledger::receipt::{ListedTask, with_receipts};
 use crate::ledger::task_lists::{TaskList, TaskLists};
 use crate::plan::error::{PlanError, PlanStep};
 use crate::plan::{Call, Planner};
 use crate::queue::task::Task;
-use crate::request::resolved::ResolvedRequest;
 
 /// Task lists that are read and queued at the same time where the queue is durable, so that a window of
 /// many small hours does not wait for one request after the other. Elsewhere tasks keep their order.
 const LISTS_QUEUED_AT_ONCE: usize = 8;
-
-/// The task lists of a run: one for each hour, and those that its late plans name.
-pub(crate) fn run_lists(
-    request: &ResolvedRequest,
-    late_plans: &[Sealed<LatePlanRecord>],
-) -> Vec<TaskList> {
-    let first = request
-        .window()
-        .hours()
-        .map(|hour| TaskList { hour, number: 0 });
-    first.chain(late_lists(late_plans)).collect()
-}
-
-/// The task lists that the late plans name.
-pub(crate) fn late_lists(
-    late_plans: &[Sealed<LatePlanRecord>],
-) -> impl Iterator<Item = TaskList> + use<'_> {
-    late_plans.iter().flat_map(|plan| {
-        let number = plan.value.number;
-        let hours = plan.value.task_lists.keys();
-        hours.map(move |hour| TaskList {
-            hour: *hour,
-            number,
-        })
-    })
-}
 
 impl Planner<'_> {
     /// Queues the tasks of the lists that are not queued yet, or whose queue did not outlive its process.

@@ -33,6 +33,7 @@ pub struct QueueError {
     /// Why, and which queue, as the queue reports it.
     pub problem: String,
     request: QueueRequest,
+    is_permanent: bool,
     circumstances: Circumstances,
 }
 
@@ -41,6 +42,8 @@ pub struct QueueError {
 enum QueueRequest {
     Send,
     ChangeVisibility,
+    Receive,
+    Delete,
 }
 
 impl QueueError {
@@ -50,6 +53,7 @@ impl QueueError {
             tasks,
             problem: problem.into(),
             request: QueueRequest::Send,
+            is_permanent: false,
             circumstances: Circumstances::default(),
         }
     }
@@ -60,6 +64,34 @@ impl QueueError {
             request: QueueRequest::ChangeVisibility,
             ..Self::new(1, problem)
         }
+    }
+
+    /// No message could be received.
+    pub fn receive(problem: impl Into<String>) -> Self {
+        Self {
+            request: QueueRequest::Receive,
+            ..Self::new(1, problem)
+        }
+    }
+
+    /// A message could not be deleted.
+    pub fn delete(problem: impl Into<String>) -> Self {
+        Self {
+            request: QueueRequest::Delete,
+            ..Self::new(1, problem)
+        }
+    }
+
+    /// A repeated request would fail in the same way.
+    #[must_use]
+    pub fn permanent(mut self, is_permanent: bool) -> Self {
+        self.is_permanent = is_permanent;
+        self
+    }
+
+    /// Whether a repeated request may succeed.
+    pub fn is_transient(&self) -> bool {
+        !self.is_permanent
     }
 
     /// Replaces all that is known besides the text.
@@ -85,6 +117,8 @@ impl fmt::Display for QueueError {
         let Self { tasks, problem, .. } = self;
         match self.request {
             QueueRequest::Send => write!(formatter, "could not queue {tasks} tasks: {problem}"),
+            QueueRequest::Receive => write!(formatter, "could not receive messages: {problem}"),
+            QueueRequest::Delete => write!(formatter, "could not delete a message: {problem}"),
             QueueRequest::ChangeVisibility => {
                 write!(
                     formatter,

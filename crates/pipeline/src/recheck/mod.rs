@@ -22,7 +22,7 @@ use crate::ledger::{
 };
 use crate::plan::error::{PlanError, PlanStep};
 use crate::plan::listing::{HOURS_LISTED_AT_ONCE, is_foreign, list_hour};
-use crate::plan::queueing::{late_lists, run_lists};
+use crate::plan::lists::{late_lists, run_lists};
 use crate::plan::summary::Summary;
 use crate::plan::{Call, Planner};
 use crate::recheck::hour::{HourAgain, compare};

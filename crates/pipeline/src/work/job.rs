@@ -2,7 +2,7 @@
 
 use std::io;
 
-use event_recovery_format::{DecodeError, DecodeLimits, OutputFormat};
+use event_recovery_format::{DecodeError, DecodeLimits, EnvelopeRule, OutputFormat};
 use event_recovery_splitter::Limits;
 use thiserror::Error;
 
@@ -23,6 +23,7 @@ pub const DATES_MAX: usize = 64;
 pub(crate) struct Job<'a> {
     pub(crate) ledger: &'a Ledger,
     pub(crate) org_id: &'a OrgId,
+    pub(crate) rule: &'a EnvelopeRule,
     pub(crate) key: &'a SourceKey,
     pub(crate) size: u64,
     pub(crate) time: ObjectTime,

@@ -18,6 +18,7 @@ use tokio::runtime::Handle;
 use tracing::{Span, debug, instrument};
 
 use crate::audit::call::{AuditCallError, AuditCaller, CallAuditor};
+use crate::backup::linked_orgs::LinkedOrgs;
 use crate::backup::org_id::OrgId;
 use crate::ledger::observer::Observer;
 use crate::ledger::receipt::{Done, KnownReceipt, Receipt, State};
@@ -39,8 +40,10 @@ pub struct Worker {
     pub source: Arc<dyn Source>,
     /// Receives events, rejected fragments and receipts.
     pub destination: Arc<dyn Destination>,
-    /// Whose backup it is. Next to rejected fragments, objects of other orgs do not count as events.
+    /// Whose backup it is.
     pub org_id: OrgId,
+    /// Whose events it may hold besides.
+    pub linked_orgs: LinkedOrgs,
     /// Calls the auditor again when a run changes after its audit; `None` where the caller audits the run
     /// itself.
     pub auditor: Option<Arc<dyn CallAuditor>>,
@@ -146,6 +149,8 @@ impl Worker {
         if let Some(receipt) = known.done() {
             debug!("the task is done already");
             self.observer.task_ended(receipt);
+            // The attempt that wrote it may have died before it called the auditor.
+            self.call_if_ended(&ledger, Look::Now, clock).await?;
             return Ok(receipt.clone());
         }
         let has_reason = known.has_reason();
@@ -154,6 +159,7 @@ impl Worker {
             let receipt = slot.write(delivery.attempting()).await?;
             if receipt.is_done() {
                 self.observer.task_ended(&receipt);
+                self.call_if_ended(&ledger, Look::Now, clock).await?;
                 return Ok(receipt);
             }
         }
@@ -223,18 +229,28 @@ impl Worker {
         is_first: bool,
         clock: Clock,
     ) -> Result<Receipt, WorkError> {
-        // Looked up before the receipt is written: an audit that ends after this has seen the receipt.
-        if is_first {
-            let ended = self.audit_ended(ledger, Look::Recent, clock).await?;
-            if let Some(receipt) = slot.write_first(state.clone()).await? {
-                self.call_auditor(ledger, ended, clock).await?;
-                return Ok(receipt);
-            }
-        }
-        let ended = self.audit_ended(ledger, Look::Now, clock).await?;
-        let receipt = slot.write(state).await?;
-        self.call_auditor(ledger, ended, clock).await?;
+        let first = match is_first {
+            true => slot.write_first(state.clone()).await?,
+            false => None,
+        };
+        let (receipt, look) = match first {
+            Some(receipt) => (receipt, Look::Recent),
+            None => (slot.write(state).await?, Look::Now),
+        };
+        self.call_if_ended(ledger, look, clock).await?;
         Ok(receipt)
+    }
+
+    /// Calls the auditor again if the run's audit has ended or is reading receipts. Only after the receipt is written:
+    /// an audit that begins to read after this look reads the receipt.
+    async fn call_if_ended(
+        &self,
+        ledger: &Ledger,
+        look: Look,
+        clock: Clock,
+    ) -> Result<(), WorkError> {
+        let ended = self.audit_ended(ledger, look, clock).await?;
+        self.call_auditor(ledger, ended, clock).await
     }
 
     /// If the run's audit has ended, how long the next one may wait for the run, in hours.
@@ -329,6 +345,7 @@ impl Worker {
         let (source, runtime) = (Arc::clone(&self.source), Handle::current());
         let (task, ledger) = (task.clone(), ledger.clone());
         let (org_id, limits) = (self.org_id.clone(), self.limits);
+        let rule = self.linked_orgs.rule(&org_id);
         let (destination, observer) = (Arc::clone(&self.destination), Arc::clone(&self.observer));
         let span = Span::current();
         let blocking = tokio::task::spawn_blocking(move || {
@@ -336,6 +353,7 @@ impl Worker {
             let job = Job {
                 ledger: &ledger,
                 org_id: &org_id,
+                rule: &rule,
                 key: &task.key,
                 size: task.size,
                 time,
@@ -354,15 +372,16 @@ impl Worker {
             };
             let Transformed {
                 counts,
+                orgs,
                 outputs,
                 rejected,
             } = transform(open, &job)?;
             // The object has been read to its end. Before that, nothing of it may become visible.
             let outputs = commit(outputs, replace)?;
             let rejected = commit(rejected.into_iter().collect(), replace)?.pop();
-            Ok::<_, TransformError>((counts, outputs, rejected))
+            Ok::<_, TransformError>((counts, orgs, outputs, rejected))
         });
-        let (counts, outputs, rejected) = blocking.await.map_err(|error| {
+        let (counts, orgs, outputs, rejected) = blocking.await.map_err(|error| {
             Failure::Died(
                 if error.is_panic() {
                     "panic"
@@ -376,6 +395,7 @@ impl Worker {
             finished_at: Utc::now(),
             foreign_name: time.is_foreign(),
             counts,
+            orgs,
             outputs,
             rejected,
         })

@@ -7,9 +7,7 @@ use std::ops::ControlFlow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, Utc};
-use event_recovery_format::{
-    DecodeError, Envelope, EnvelopeRule, EnvelopeScratch, arrival, decode_reader,
-};
+use event_recovery_format::{DecodeError, Envelope, EnvelopeScratch, arrival, decode_reader};
 use event_recovery_splitter::{Item, RejectedPart, Splitter};
 use serde::Serialize;
 use tracing::debug;
@@ -18,6 +16,7 @@ use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::object_time::ObjectTime;
 use crate::backup::org_id::OrgId;
 use crate::backup::source_key::{SourceKey, TaskId};
+use crate::ledger::orgs::{OrgCounter, Orgs};
 use crate::ledger::receipt::{Counts, Output};
 use crate::request::window::{WindowKind, epoch_nanos};
 use crate::storage::StorageError;
@@ -31,6 +30,7 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// A recovered object. Nothing of it is visible before the outputs are committed.
 pub(crate) struct Transformed {
     pub(crate) counts: Counts,
+    pub(crate) orgs: Orgs,
     pub(crate) outputs: Vec<StagedOutput>,
     pub(crate) rejected: Option<StagedOutput>,
 }
@@ -42,6 +42,7 @@ pub(crate) fn transform<R: Read>(
 ) -> Result<Transformed, TransformError> {
     let mut sink = Sink::new(job);
     let counts = read_through(open()?, job, &mut sink)?;
+    let orgs = std::mem::take(&mut sink.orgs).into_orgs();
     while sink.end_reading()? {
         debug!("reads the object again for the files of further days");
         // Whatever its etag says: an object with other counts is another object.
@@ -51,6 +52,7 @@ pub(crate) fn transform<R: Read>(
     }
     Ok(Transformed {
         counts,
+        orgs,
         outputs: sink.files.into_outputs(),
         rejected: sink.rejected,
     })
@@ -63,10 +65,7 @@ fn read_through(
     sink: &mut Sink<'_>,
 ) -> Result<Counts, TransformError> {
     let mut reader = decode_reader(reader, job.limits.decode).map_err(decode_error)?;
-    let rule = EnvelopeRule {
-        org_id: Some(job.org_id.as_str().to_owned()),
-    };
-    let mut splitter = Splitter::new(job.limits.event, |object: &[u8]| rule.matches(object));
+    let mut splitter = Splitter::new(job.limits.event, |object: &[u8]| job.rule.matches(object));
     let mut scratch = EnvelopeScratch::default();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -116,6 +115,8 @@ struct Sink<'a> {
     job: &'a Job<'a>,
     /// Of this reading.
     counts: Counts,
+    /// Of the first reading, which finds every event.
+    orgs: OrgCounter,
     files: DayFiles<'a>,
     rejected: Option<StagedOutput>,
     is_first_reading: bool,
@@ -128,6 +129,7 @@ impl<'a> Sink<'a> {
         Self {
             job,
             counts: Counts::default(),
+            orgs: OrgCounter::default(),
             files: DayFiles::new(job),
             rejected: None,
             is_first_reading: true,
@@ -194,6 +196,9 @@ impl<'a> Sink<'a> {
         }
         self.files.write(day, envelope)?;
         self.counts.events.written += 1;
+        if self.is_first_reading {
+            self.orgs.count(envelope.org_id().as_deref());
+        }
         Ok(())
     }
 

@@ -182,6 +182,7 @@ impl Sandbox {
 
     pub(crate) fn worker(&self) -> Worker {
         Worker {
+            linked_orgs: event_recovery_pipeline::LinkedOrgs::default(),
             source: self.source(),
             destination: self.destination(),
             org_id: request(json!({})).org_id,
@@ -195,6 +196,7 @@ impl Sandbox {
 
     pub(crate) fn run(&self, request: ResolvedRequest, run: &ExecutionId) -> Run {
         Run {
+            linked_orgs: event_recovery_pipeline::LinkedOrgs::default(),
             source: self.source(),
             destination: self.destination(),
             request,

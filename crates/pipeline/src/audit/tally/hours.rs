@@ -9,6 +9,7 @@ use crate::audit::file_check::RejectedCounts;
 use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::source_key::{SourceKey, TaskId};
 use crate::ledger::hour::{FrozenHour, HourHead};
+use crate::ledger::orgs::add_orgs;
 use crate::ledger::receipt::{Counts, Done, FoundReceipt, Output, Receipt, State};
 use crate::ledger::recheck_record::NamedKeys;
 use crate::ledger::report::{HourBalance, ObjectCounts, Report, Unrecovered};
@@ -301,6 +302,11 @@ impl Tally<'_> {
             ));
         }
         let rows: u64 = done.outputs.iter().map(|output| output.rows).sum();
+        let of_orgs: u64 = done.orgs.values().sum();
+        if !done.orgs.is_empty() && of_orgs != counts.events.written {
+            self.disagree(format!("the events of `{key}` by org do not add up"));
+        }
+        add_orgs(&mut self.sums.orgs, &done.orgs);
         if rows != counts.events.written {
             self.disagree(format!(
                 "the files of `{key}` hold another number of events"

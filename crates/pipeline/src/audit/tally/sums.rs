@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::groups::Groups;
+use crate::ledger::orgs::Orgs;
 use crate::ledger::receipt::Counts;
 use crate::ledger::report::{HourBalance, LateCounts, ObjectCounts, OutputCounts, Unrecovered};
 
@@ -18,6 +19,9 @@ pub(super) const DISAGREEMENTS_MAX: usize = 20;
 pub(crate) struct Sums {
     pub(super) objects: ObjectCounts,
     pub(super) counts: Counts,
+    /// Events written, by org.
+    #[serde(default)]
+    pub(super) orgs: Orgs,
     pub(super) foreign_names: u64,
     pub(super) empty_objects: u64,
     pub(super) unverifiable_records: u64,

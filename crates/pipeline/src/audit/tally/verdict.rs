@@ -40,6 +40,7 @@ impl Tally<'_> {
             objects: self.sums.objects,
             bytes: self.sums.counts.bytes,
             events: self.sums.counts.events,
+            orgs: self.sums.orgs,
             rejected_fragments: self.sums.counts.rejected_fragments,
             outside_tolerance_max_millis: self.sums.counts.outside_tolerance_max_millis,
             foreign_names: self.sums.foreign_names,
