@@ -10,7 +10,6 @@ mod support;
 
 use event_recovery_pipeline::{DeadLetter, Standing, end_call};
 use serde_json::json;
-use support::doubles::{FaultyStorage, Operation};
 use support::{
     Sandbox, at, audit_call, event, failure, first_delivery, id, object_key, receipt_key, request,
 };
@@ -77,17 +76,4 @@ async fn anything_else_is_not_readable_and_its_content_goes_nowhere() {
         assert_eq!(letter.standing, Standing::Unreadable, "{body}");
         assert_eq!((letter.execution_id, letter.key), (None, None), "{body}");
     }
-}
-
-#[tokio::test]
-async fn what_is_absent_is_looked_for_and_not_read() {
-    let sandbox = Sandbox::new();
-    sandbox.back_up(&object_key(TIME, 1), event("a", TIME));
-    let task = sandbox
-        .task(&request(json!({})), &id("run"), &object_key(TIME, 1))
-        .await;
-    let storage = FaultyStorage::new(sandbox.destination());
-    let body = serde_json::to_string(&task).unwrap();
-    DeadLetter::judge(&storage, &body).await.unwrap();
-    assert_eq!(storage.calls(Operation::Get, "receipts/"), 0);
 }
