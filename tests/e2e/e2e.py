@@ -293,10 +293,11 @@ SCENARIOS = [
     (counting.requests_of_a_clean_run, "recovery"),
     (access.statements_are_needed, "recovery"), (access.nothing_more, "recovery"),
     (objects_that_cannot_be_read, "drill"), (network_fails, "recovery"),
-    (late.objects_that_come_late, "late"), (parameters.parameters_reach_the_functions, "shapes"), (acceptance_needs_its_account, "recovery"),
+    (late.objects_that_come_late, "late"), (parameters.parameters_reach_the_functions, "shapes"),
+    (acceptance_needs_its_account, "recovery"),
 ]
-STACKS = {"recovery": {"DestinationPrefix": "events/recovered"}, "drill": {"Schedule": "1"}, "late": {"Schedule": "1", "Format": "ndjson"},
-          "shapes": parameters.GIVEN}
+STACKS = {"recovery": {"DestinationPrefix": "events/recovered"}, "drill": {"Schedule": "1"},
+          "late": {"Schedule": "1", "Format": "ndjson"}, "shapes": parameters.GIVEN}
 
 
 def main():

@@ -9,7 +9,7 @@ import urllib.parse
 
 import access
 import truth
-from stack import SOURCE_BUCKET, check, run, upload, wait_until
+from stack import SOURCE_BUCKET, check, run, wait_until
 from world import PROGRAM, WORK, program
 
 # When an object comes, in hours after the end of its hour.
