@@ -33,6 +33,8 @@ const WRITTEN: [&str; 5] = [
 const BUDGET: Duration = Duration::from_millis(100);
 const TOO_LONG: Duration = Duration::from_millis(130);
 
+type Change = Box<dyn Fn(&mut Value)>;
+
 /// A run that has ended: three hours, with a torn event and an object that could not be read.
 struct Case {
     sandbox: Sandbox,
@@ -175,7 +177,7 @@ async fn a_checkpoint_that_does_not_fit_is_not_used() {
     let change = |name: &'static str, value: Value| {
         move |checkpoint: &mut Value| checkpoint[name] = value.clone()
     };
-    let rows: [(&str, Box<dyn Fn(&mut Value)>); 5] = [
+    let rows: [(&str, Change); 5] = [
         ("one that fits", Box::new(|_| ())),
         (
             "of other software",
