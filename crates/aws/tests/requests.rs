@@ -68,12 +68,10 @@ fn task(number: usize) -> Task {
     serde_json::from_value(task).unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_clean_object_costs_one_get_one_put_for_each_file_and_one_for_its_receipt() {
-    let server = StandIn::new(answer);
+async fn worker(server: &StandIn) -> Worker {
     let host = server.url.strip_prefix("http://").unwrap();
     let config = session_at(host, Duration::from_secs(60)).await;
-    let worker = Worker {
+    Worker {
         linked_orgs: event_recovery_pipeline::LinkedOrgs::default(),
         source: Arc::new(Bucket::new(s3_client(&config), "source", "")),
         destination: Arc::new(Bucket::new(s3_client(&config), "destination", "")),
@@ -83,15 +81,40 @@ async fn a_clean_object_costs_one_get_one_put_for_each_file_and_one_for_its_rece
         observer: Arc::new(Unobserved),
         access: SourceAccess::default(),
         audits: AuditLooks::default(),
-    };
-    let delivery = Delivery {
-        number: 1,
+    }
+}
+
+fn delivery(number: u32) -> Delivery {
+    Delivery {
+        number,
         deliveries_max: 10,
         now: Utc::now(),
         attempt_secs_max: 900,
-    };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_delivery_looks_for_a_receipt_without_a_request_that_is_denied() {
+    let server = StandIn::new(|request| match request.path.contains("list-type=2") {
+        true => Reply::Answer(200, "<ListBucketResult></ListBucketResult>".to_owned()),
+        false => answer(request),
+    });
+    let worker = worker(&server).await;
+    let receipt = worker.work(&task(0), delivery(2)).await.unwrap();
+    assert!(receipt.is_done(), "{receipt:?}");
+    let of_receipts = server.requests("/receipts/");
+    let gets = of_receipts
+        .iter()
+        .filter(|request| request.method == "GET" && !request.path.contains("list-type=2"));
+    assert_eq!(gets.count(), 0, "{of_receipts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clean_object_costs_one_get_one_put_for_each_file_and_one_for_its_receipt() {
+    let server = StandIn::new(answer);
+    let worker = worker(&server).await;
     for number in 0..OBJECTS {
-        let receipt = worker.work(&task(number), delivery).await.unwrap();
+        let receipt = worker.work(&task(number), delivery(1)).await.unwrap();
         assert!(receipt.is_done(), "{receipt:?}");
     }
     let mut counts: BTreeMap<(String, &str), usize> = BTreeMap::new();

@@ -9,7 +9,7 @@ use crate::backup::source_key::{SourceKey, SourceKeyError, TaskId};
 use crate::ledger::orgs::Orgs;
 use crate::ledger::seal::Seal;
 use crate::ledger::{Ledger, LedgerError, Sealed, Versioned, unseal};
-use crate::storage::{ListedObject, Records};
+use crate::storage::{ListedObject, Record, Records};
 
 /// Receipts that are read at the same time by a planner.
 const RECEIPTS_READ_AT_ONCE: usize = 64;
@@ -168,7 +168,11 @@ impl FoundReceipt {
         records: &(impl Records + ?Sized),
         receipt_key: &str,
     ) -> Result<Self, LedgerError> {
-        let Some(record) = records.get(receipt_key).await? else {
+        Self::of(receipt_key, records.get(receipt_key).await?)
+    }
+
+    fn of(receipt_key: &str, record: Option<Record>) -> Result<Self, LedgerError> {
+        let Some(record) = record else {
             return Ok(Self::None);
         };
         match unseal(receipt_key, &record) {
@@ -250,8 +254,9 @@ impl KnownReceipt {
         receipt_key: &str,
         source_key: &SourceKey,
     ) -> Result<Self, LedgerError> {
-        let found = FoundReceipt::read(records, receipt_key).await?;
-        Ok(found.known(source_key))
+        // Most that are looked for are not there: an earlier delivery has ended before it could write one.
+        let record = records.find(receipt_key).await?;
+        Ok(FoundReceipt::of(receipt_key, record)?.known(source_key))
     }
 
     /// The receipt, if it says that the task is done.
