@@ -199,7 +199,7 @@ fn a_recheck_that_is_killed_anywhere_resumes() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_recheck_says_how_it_resumes() {
-    let late = Late::new(&["--hours", "4", "--object-bytes", "1MiB"]);
+    let late = Late::new(&["--hours", "4", "--object-bytes", "8MiB"]);
     let destination = late.run_early("out");
     let had = receipts(&destination);
     late.put_back();

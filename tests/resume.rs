@@ -18,8 +18,19 @@ use support::{Sample, balance, files, output_files, report};
 const KILLS: usize = 20;
 const OBJECTS: usize = 72;
 const SAMPLE: [&str; 5] = ["--hard", "--hours", "6", "--object-bytes", "200KiB"];
-/// Takes seconds with one object at a time, so that there is time to interrupt it.
-const LONG_SAMPLE: [&str; 4] = ["--hours", "6", "--object-bytes", "1MiB"];
+/// Takes a second or more with one object at a time, so that there is time to interrupt it.
+const LONG_SAMPLE: [&str; 4] = ["--hours", "24", "--object-bytes", "256KiB"];
+const LONG_OBJECTS: usize = 24 * 12;
+const LONG_RUN: [&str; 8] = [
+    "--start",
+    "2024-04-01T00:00:00Z",
+    "--end",
+    "2024-04-02T00:00:00Z",
+    "--format",
+    "parquet",
+    "--concurrency",
+    "1",
+];
 const RANGE: [&str; 4] = [
     "--start",
     "2024-04-01T00:30:00Z",
@@ -100,17 +111,17 @@ fn signal(child: &Child, name: &str) {
 #[test]
 fn an_interrupted_run_that_nobody_listens_to_stops_like_any_other() {
     let sample = Sample::new(&LONG_SAMPLE);
-    let options = [&RANGE[..], &["--format", "ndjson", "--concurrency", "1"]].concat();
+    let options = LONG_RUN;
     let whole = sample.destination("whole");
     let (expected, _) = sample.run(&whole, &options);
     for (name, more) in [("with progress", &[][..]), ("quiet", &["--quiet"])] {
         let destination = sample.destination(name);
-        let mut command = sample.run_command(&destination, &[&options, more].concat());
+        let mut command = sample.run_command(&destination, &[&options[..], more].concat());
         command.stderr(std::io::pipe().unwrap().1);
         let mut child = spawn_until(&mut command, &destination, 2);
         signal(&child, "-TERM");
         assert_eq!(child.wait().unwrap().code(), Some(130), "{name}");
-        assert!(receipts(&destination) < OBJECTS / 2, "{name}");
+        assert!(receipts(&destination) < LONG_OBJECTS, "{name}");
         let (report, exit_code) = sample.run(&destination, &options);
         assert_eq!(
             (exit_code, balance(&report)),
@@ -136,28 +147,29 @@ fn a_run_whose_terminal_goes_away_is_carried_out_all_the_same() {
         .open(name.to_str().unwrap());
     let sample = Sample::new(&LONG_SAMPLE);
     let destination = sample.destination("out");
-    let options = [&RANGE[..], &["--format", "ndjson", "--concurrency", "1"]].concat();
+    let options = LONG_RUN;
     let mut command = sample.run_command(&destination, &options);
     command.stderr(stderr.unwrap());
     let mut child = spawn_until(&mut command, &destination, 1);
     drop(command);
     drop(terminal);
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert!(support::recovered_lines(&destination).len() > OBJECTS);
+    assert_eq!(receipts(&destination), LONG_OBJECTS);
+    assert!(destination.join("execution_id=run/_SUCCESS").exists());
 }
 
 #[test]
 fn an_interrupted_run_finishes_what_is_in_flight_and_says_how_to_resume() {
     let sample = Sample::new(&LONG_SAMPLE);
     let destination = sample.destination("out");
-    let options = [&RANGE[..], &["--format", "ndjson", "--concurrency", "1"]].concat();
+    let options = LONG_RUN;
     let mut command = sample.run_command(&destination, &options);
     let child = start_until(&mut command, &destination, 2);
     signal(&child, "-INT");
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(receipts(&destination) < OBJECTS / 2);
+    assert!(receipts(&destination) < LONG_OBJECTS);
     let resume = said
         .lines()
         .last()
@@ -243,12 +255,12 @@ fn objects_that_failed_are_recovered_once_they_are_mended() {
 fn two_processes_do_not_carry_out_the_same_run() {
     let sample = Sample::new(&LONG_SAMPLE);
     let destination = sample.destination("out");
-    let mut command = sample.run_command(
-        &destination,
-        &[&RANGE[..], &["--concurrency", "1"]].concat(),
-    );
+    let mut command = sample.run_command(&destination, &LONG_RUN);
     let first = start_until(&mut command, &destination, 1);
-    let second = sample.run_command(&destination, &RANGE).output().unwrap();
+    let second = sample
+        .run_command(&destination, &LONG_RUN)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     let first = first.wait_with_output().unwrap();
     assert_eq!(

@@ -133,9 +133,11 @@ pub use request::window::{
 };
 pub use request::{REQUEST_BYTES_MAX, RecoveryRequest, RequestLimits, Resolution};
 pub use run::{Ended, Run, RunError};
+pub use storage::file_system::{FileSystem, NewFile, WholeFileSystem};
 pub use storage::folder_lock::{FolderLock, FolderLockError};
 pub use storage::listing::{count_objects, list_all, list_entries};
 pub use storage::local_folder::LocalFolder;
+pub use storage::operating_system::OperatingSystem;
 pub use storage::{
     Circumstances, CreateObject, Destination, LedgerStorage, LevelPage, ListObjects, ListPage,
     ListedObject, OpenObject, Precondition, Problem, Record, Records, RequestId, Source,

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::debug;
@@ -22,15 +25,20 @@ use crate::queue::in_process::InProcessQueue;
 use crate::queue::task::Task;
 use crate::request::execution_id::ExecutionId;
 use crate::request::resolved::ResolvedRequest;
+use crate::storage::blocking::do_work;
 use crate::storage::{Destination, Source};
 use crate::work::audit_looks::AuditLooks;
 use crate::work::delivery::Delivery;
 use crate::work::job::TransformLimits;
 use crate::work::source_access::SourceAccess;
+use crate::work::turn::{Turn, Turns};
 use crate::work::{WorkError, Worker};
 
 /// Most tasks that wait in memory. The planner waits when the queue is full.
 const QUEUED_TASKS_MAX: usize = 1000;
+/// Most tasks that one worker has begun and that have no receipt yet. All but one of them wait for a flush of the
+/// storage, which is shared by as many.
+const DELIVERIES_AT_ONCE: usize = 512;
 /// Attempts at one task: as many as the queue on AWS delivers.
 const DELIVERIES_MAX: u32 = 10;
 /// Exponential backoff between attempts, in milliseconds: the first wait, and the longest.
@@ -149,7 +157,7 @@ impl Run {
             let mut first_error = None;
             while let Some(ended) = workers.join_next().await {
                 // Workers survive a task that panics. One that dies nevertheless has not written its
-                // receipt, and the audit reports the object as missing.
+                // receipts, and the audit reports the objects as missing.
                 if let Ok(Err(error)) = ended {
                     queue.abandon();
                     first_error.get_or_insert(error);
@@ -166,8 +174,23 @@ impl Run {
             return Err(error.into());
         }
         planned?;
-        let report = audit(&*self.destination, &self.execution_id, Utc::now()).await?;
-        Ok(Ended::Audited(Box::new(report)))
+        Ok(Ended::Audited(Box::new(self.audit().await?)))
+    }
+
+    async fn audit(&self) -> Result<Report, AuditError> {
+        if !self.destination.is_local() {
+            return audit(&*self.destination, &self.execution_id, Utc::now()).await;
+        }
+        // It reads what was written just now: on one thread that is sooner done than by telling others to.
+        let (destination, id) = (Arc::clone(&self.destination), self.execution_id.clone());
+        let runtime = Handle::current();
+        let audited = do_work(false, move || {
+            runtime.block_on(audit(&*destination, &id, Utc::now()))
+        });
+        match audited.await {
+            Ok(audited) => audited,
+            Err(_) => audit(&*self.destination, &self.execution_id, Utc::now()).await,
+        }
     }
 
     async fn plan(
@@ -204,24 +227,49 @@ impl Run {
     }
 }
 
-/// Consumes tasks until the queue is closed and empty.
+/// Consumes tasks until the queue is closed and empty. Recovers one object at a time, while others wait for their
+/// receipts.
 async fn consume(
     queue: Arc<InProcessQueue>,
     worker: Arc<Worker>,
     stop: watch::Receiver<bool>,
 ) -> Result<(), WorkError> {
-    while !*stop.borrow()
-        && let Some(task) = queue.receive().await
-    {
-        deliver(&worker, &task, &stop).await?;
+    let turns = Turns::new(1);
+    let mut deliveries = FuturesUnordered::new();
+    let mut ended = Ok(());
+    loop {
+        let next = async {
+            let turn = turns.next().await;
+            let is_stopped = *stop.borrow();
+            match is_stopped {
+                true => None,
+                false => queue.receive().await.map(|task| (task, turn)),
+            }
+        };
+        tokio::select! {
+            biased;
+            next = next, if deliveries.len() < DELIVERIES_AT_ONCE => match next {
+                Some((task, turn)) => deliveries.push(deliver(&worker, task, &turns, turn, &stop)),
+                None => break,
+            },
+            Some(delivered) = deliveries.next() => if delivered.is_err() {
+                ended = delivered;
+                break;
+            },
+        }
     }
-    Ok(())
+    while let Some(delivered) = deliveries.next().await {
+        ended = ended.and(delivered);
+    }
+    ended
 }
 
 /// Retries the task until it has a receipt, or its deliveries are used up.
 async fn deliver(
     worker: &Worker,
-    task: &Task,
+    task: Task,
+    turns: &Turns,
+    mut turn: Turn,
     stop: &watch::Receiver<bool>,
 ) -> Result<(), WorkError> {
     let mut wait = Duration::from_millis(RETRY_MILLIS);
@@ -235,7 +283,7 @@ async fn deliver(
             now: Utc::now(),
             attempt_secs_max: ATTEMPT_SECS_MAX,
         };
-        match worker.work(task, delivery).await {
+        match worker.work_in_turn(&task, delivery, &mut turn).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is_transient() => {
                 debug!(
@@ -255,6 +303,9 @@ async fn deliver(
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(Duration::from_millis(RETRY_MILLIS_MAX));
+        if turn.has_ended() {
+            turn = turns.next().await;
+        }
     }
     Ok(())
 }

@@ -143,17 +143,16 @@ async fn a_run_stopped_in_the_middle_resumes_to_the_same_bytes() {
     let expected = undisturbed.recover(range(), &id("run")).await;
 
     let sandbox = four_hours();
-    for tasks in [1, 5] {
+    for objects in [1, 5] {
         let (stop, stopped) = watch::channel(false);
         let mut run = sandbox.run(range(), &id("run"));
-        // Tasks that were done before the stop are reported to the observer again.
         let done_before = sandbox
             .tree()
             .keys()
             .filter(|path| path.contains("/receipts/"))
             .count();
         run.observer = Arc::new(StopAfter {
-            tasks: Mutex::new(tasks + u32::try_from(done_before).unwrap()),
+            objects: Mutex::new(objects),
             stop,
         });
         let ended = timeout(LONG, run.carry_out(stopped))

@@ -1,7 +1,8 @@
 //! Moves blocking calls off the threads that run futures.
 
+use std::cell::Cell;
 use std::convert::Infallible;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{self, Receiver};
 
 use tokio::runtime::Handle;
@@ -9,7 +10,56 @@ use tokio::task::JoinHandle;
 
 use crate::storage::{Problem, StorageError, StorageOperation};
 
-/// Calls `work` on a thread that may block, or on this one outside of a tokio runtime.
+thread_local! {
+    static MAY_BLOCK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Why work has no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Died {
+    /// It panicked.
+    Panicked,
+    /// The runtime is ending.
+    Cancelled,
+}
+
+/// Does `work` on a thread that may block, or on this one if it `is_short`. What it [unblocks](unblock) stays on that
+/// thread.
+pub(crate) async fn do_work<T: Send + 'static>(
+    is_short: bool,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Died> {
+    let work = move || {
+        let _may_block = MayBlock::enter();
+        work()
+    };
+    if is_short {
+        // As on another thread, where nothing that it leaves half done can be seen any more.
+        return catch_unwind(AssertUnwindSafe(work)).map_err(|_| Died::Panicked);
+    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| match error.is_panic() {
+        true => Died::Panicked,
+        false => Died::Cancelled,
+    })
+}
+
+/// While it exists, this thread may block.
+struct MayBlock(bool);
+
+impl MayBlock {
+    fn enter() -> Self {
+        Self(MAY_BLOCK.replace(true))
+    }
+}
+
+impl Drop for MayBlock {
+    fn drop(&mut self) {
+        MAY_BLOCK.set(self.0);
+    }
+}
+
+/// Calls `work` on a thread that may block, which is this one in [`do_work`] and outside of a tokio runtime.
 ///
 /// Dropping the future waits until `work` has returned, or is certain never to begin: no write continues
 /// after its caller has given up, and perhaps released the run's lock to another process.
@@ -21,6 +71,9 @@ pub(crate) async fn unblock<T: Send + 'static>(
     key: &str,
     work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
 ) -> Result<T, StorageError> {
+    if MAY_BLOCK.get() {
+        return work();
+    }
     let Ok(runtime) = Handle::try_current() else {
         return work();
     };

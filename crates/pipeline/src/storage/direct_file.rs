@@ -7,6 +7,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use crate::storage::file_system::NewFile;
+
 /// What is written at a time, in bytes: large enough that the device's latency does not count.
 const BLOCK_BYTES: usize = 1024 * 1024;
 /// The alignment that Linux may require of addresses and lengths: the largest logical block size.
@@ -14,8 +16,63 @@ const ALIGNMENT: usize = 4096;
 
 /// A file that is written from its beginning to its end. After an error it must not be used.
 ///
-/// Holds one block, of which as much is touched as has been written to it.
+/// It is created when the first block is full, or when it is finished. Until then it holds what has been written, and
+/// from then on one block.
 pub(crate) struct DirectFile {
+    path: PathBuf,
+    content: Content,
+}
+
+enum Content {
+    /// Less than a block. Written as any program would: a small file is gone from the page cache with the next flush.
+    Small(Vec<u8>),
+    Large(LargeFile),
+}
+
+impl DirectFile {
+    /// A file at `path`, which must not exist yet.
+    pub(crate) fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            content: Content::Small(Vec::new()),
+        }
+    }
+}
+
+impl Write for DirectFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let small = match &mut self.content {
+            Content::Large(file) => return file.write(bytes),
+            Content::Small(small) => small,
+        };
+        if small.len() + bytes.len() < BLOCK_BYTES {
+            small.extend_from_slice(bytes);
+            return Ok(bytes.len());
+        }
+        let mut file = LargeFile::create(&self.path)?;
+        file.write_all(small)?;
+        let written = file.write(bytes)?;
+        self.content = Content::Large(file);
+        Ok(written)
+    }
+
+    /// Nothing to do: half a block can't be written.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl NewFile for DirectFile {
+    fn finish(self: Box<Self>) -> io::Result<()> {
+        match self.content {
+            Content::Large(file) => file.finish(),
+            Content::Small(small) => File::create_new(&self.path)?.write_all(&small),
+        }
+    }
+}
+
+/// A file of at least one block.
+struct LargeFile {
     file: File,
     path: PathBuf,
     is_direct: bool,
@@ -24,9 +81,8 @@ pub(crate) struct DirectFile {
     position: u64,
 }
 
-impl DirectFile {
-    /// Creates a file at `path`, which must not exist yet.
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+impl LargeFile {
+    fn create(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
         let mut new = Self {
             file,
@@ -43,13 +99,12 @@ impl DirectFile {
         Ok(new)
     }
 
-    /// Writes the last block, and flushes the file to the disk.
-    pub(crate) fn sync(mut self) -> io::Result<()> {
+    /// Writes the last block.
+    fn finish(mut self) -> io::Result<()> {
         let length = self.position + self.block.bytes().len() as u64;
         self.block.pad_to_alignment();
         self.write_block()?;
-        self.file.set_len(length)?;
-        self.file.sync_all()
+        self.file.set_len(length)
     }
 
     fn write_block(&mut self) -> io::Result<()> {
@@ -77,7 +132,7 @@ impl DirectFile {
     }
 }
 
-impl Write for DirectFile {
+impl Write for LargeFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.block.room() == 0 {
             self.write_block()?;
@@ -87,7 +142,6 @@ impl Write for DirectFile {
         Ok(length)
     }
 
-    /// Nothing to do: half a block can't be written.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -161,15 +215,13 @@ mod tests {
         (0..length).map(|at| (at * 31 % 251) as u8).collect()
     }
 
-    fn written(folder: &Path, content: &[u8], piece: usize, misalignment: usize) -> Vec<u8> {
+    fn written(folder: &Path, content: &[u8], piece: usize) -> Vec<u8> {
         let path = folder.join("file");
-        let mut file = DirectFile::create(&path).unwrap();
-        file.block.start += misalignment;
-        file.block.memory.resize(file.block.start, 0);
+        let mut file = Box::new(DirectFile::new(&path));
         for piece in content.chunks(piece) {
             file.write_all(piece).unwrap();
         }
-        file.sync().unwrap();
+        file.finish().unwrap();
         let found = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
         found
@@ -182,7 +234,7 @@ mod tests {
             for length in [edge.saturating_sub(1), edge, edge + 1] {
                 let content = content(length);
                 for piece in [1000, BLOCK_BYTES - 1, 4 * BLOCK_BYTES] {
-                    let found = written(folder.path(), &content, piece, 0);
+                    let found = written(folder.path(), &content, piece);
                     assert!(found == content, "{length} in pieces of {piece}");
                 }
             }
@@ -194,11 +246,17 @@ mod tests {
         let content = content(2 * BLOCK_BYTES + 100);
         let in_memory = Path::new("/dev/shm");
         let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("misaligned");
+        let mut file = LargeFile::create(&path).unwrap();
         // The kernel refuses addresses that are not aligned.
-        assert!(written(folder.path(), &content, 1000, 1) == content);
+        file.block.start += 1;
+        file.block.memory.resize(file.block.start, 0);
+        file.write_all(&content).unwrap();
+        file.finish().unwrap();
+        assert!(fs::read(&path).unwrap() == content);
         if in_memory.is_dir() {
             let folder = tempfile::tempdir_in(in_memory).unwrap();
-            assert!(written(folder.path(), &content, 1000, 0) == content);
+            assert!(written(folder.path(), &content, 1000) == content);
         }
     }
 
@@ -207,7 +265,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "other").unwrap();
-        assert!(DirectFile::create(&path).is_err());
-        assert_eq!(fs::read(&path).unwrap(), b"other");
+        for content in [content(10), content(BLOCK_BYTES)] {
+            let mut file = Box::new(DirectFile::new(&path));
+            let written = file.write_all(&content).and_then(|()| file.finish());
+            assert!(written.is_err());
+            assert_eq!(fs::read(&path).unwrap(), b"other");
+        }
     }
 }

@@ -1,41 +1,55 @@
 //! A folder as a storage: keys are paths below it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
 use crate::storage::blocking::unblock;
 use crate::storage::checksum::Checksum;
-use crate::storage::direct_file::DirectFile;
+use crate::storage::file_system::{FileSystem, NewFile};
+use crate::storage::flush::Flush;
 use crate::storage::folder_listing::{etag, is_missing, list_folder, list_level, printable};
+use crate::storage::operating_system::OperatingSystem;
 use crate::storage::regular_file::{NotOpened, open_regular};
+use crate::storage::write_group::{WriteGroup, WriteRecords};
 use crate::storage::{
     CreateObject, LevelPage, ListObjects, ListPage, OpenObject, Precondition, Problem, Record,
     Records, StagedObject, StorageError, StorageOperation, Written,
 };
 
+/// More than most records have, in bytes.
+const RECORD_BYTES_USUAL: u64 = 1024 * 1024;
+
 /// A storage in a folder of the local file system.
 ///
-/// What is written is first written to the staging folder, synced, and then renamed into place, so the
-/// staging folder must be on the same file system. Only one process at a time may write records
-/// conditionally.
+/// What is written is first written to the staging folder and then renamed into place, so the staging folder must
+/// be on the same file system. Only one process at a time may write records conditionally.
+///
+/// A record is durable when the call that writes it returns, and never before what was committed earlier. Where
+/// everything on a file system can be flushed at once, objects wait for the next record.
 ///
 /// Its asynchronous functions do their work on threads that may block. [`CreateObject`] and the readers
 /// that [`OpenObject`] gives block where they are called, as their traits say: the pipeline calls them
 /// from one thread for a whole object.
 #[derive(Debug)]
-pub struct LocalFolder(Arc<Folder>);
+pub struct LocalFolder {
+    folder: Arc<Folder>,
+    group: Arc<WriteGroup<GroupedRecord>>,
+}
 
 /// The same, with functions that block.
 #[derive(Debug)]
 struct Folder {
     root: PathBuf,
     staging: PathBuf,
+    files: Arc<dyn FileSystem>,
+    flush: Flush,
     staged: AtomicU64,
+    has_staging: AtomicBool,
     /// Held between comparing a record and replacing it.
     replacing: Mutex<()>,
 }
@@ -43,12 +57,28 @@ struct Folder {
 impl LocalFolder {
     /// A storage in `root`, which stages what it writes in `staging`. Creates neither.
     pub fn new(root: impl Into<PathBuf>, staging: impl Into<PathBuf>) -> Self {
-        Self(Arc::new(Folder {
+        Self::with_files(root, staging, Arc::new(OperatingSystem))
+    }
+
+    /// As [`new`](Self::new), writing through `files`.
+    pub fn with_files(
+        root: impl Into<PathBuf>,
+        staging: impl Into<PathBuf>,
+        files: Arc<dyn FileSystem>,
+    ) -> Self {
+        let folder = Folder {
             root: root.into(),
             staging: staging.into(),
+            flush: Flush::new(Arc::clone(&files)),
+            files,
             staged: AtomicU64::new(0),
+            has_staging: AtomicBool::new(false),
             replacing: Mutex::new(()),
-        }))
+        };
+        Self {
+            folder: Arc::new(folder),
+            group: Arc::default(),
+        }
     }
 
     /// Calls `work` where it may block.
@@ -56,19 +86,25 @@ impl LocalFolder {
         &self,
         operation: StorageOperation,
         key: &str,
-        work: impl FnOnce(&Folder, &str) -> Result<T, StorageError> + Send + 'static,
+        work: impl FnOnce(&Arc<Folder>, &str) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
-        let (folder, owned) = (Arc::clone(&self.0), key.to_owned());
+        let (folder, owned) = (Arc::clone(&self.folder), key.to_owned());
         unblock(operation, key, move || work(&folder, &owned)).await
     }
 }
 
 #[async_trait]
 impl ListObjects for LocalFolder {
+    fn is_local(&self) -> bool {
+        true
+    }
+
     /// The whole listing in one page: a folder can't be listed from a cursor on.
     async fn list_page(&self, prefix: &str, _next: Option<&str>) -> Result<ListPage, StorageError> {
-        self.unblock(StorageOperation::List, prefix, Folder::list_page)
-            .await
+        self.unblock(StorageOperation::List, prefix, |folder, prefix| {
+            folder.list_page(prefix)
+        })
+        .await
     }
 
     async fn list_level(
@@ -76,8 +112,10 @@ impl ListObjects for LocalFolder {
         prefix: &str,
         _next: Option<&str>,
     ) -> Result<LevelPage, StorageError> {
-        self.unblock(StorageOperation::List, prefix, Folder::list_level)
-            .await
+        self.unblock(StorageOperation::List, prefix, |folder, prefix| {
+            folder.list_level(prefix)
+        })
+        .await
     }
 }
 
@@ -90,17 +128,22 @@ impl OpenObject for LocalFolder {
         });
         Ok(Box::new(opened.await?))
     }
+
+    fn open_here(&self, key: &str, etag: &str) -> Result<Box<dyn Read + Send>, StorageError> {
+        Ok(Box::new(self.folder.open(key, etag)?))
+    }
 }
 
 #[async_trait]
 impl Records for LocalFolder {
     async fn get(&self, key: &str) -> Result<Option<Record>, StorageError> {
-        self.unblock(StorageOperation::Read, key, Folder::get).await
+        self.unblock(StorageOperation::Read, key, |folder, key| folder.get(key))
+            .await
     }
 
     async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
         self.unblock(StorageOperation::Write, key, move |folder, key| {
-            folder.stage_record(key, &bytes)?.commit()
+            folder.put(key, &bytes, None).map(drop)
         })
         .await
     }
@@ -112,14 +155,33 @@ impl Records for LocalFolder {
         precondition: Precondition,
     ) -> Result<Written, StorageError> {
         self.unblock(StorageOperation::Write, key, move |folder, key| {
-            folder.put_if(key, &bytes, precondition)
+            folder.put(key, &bytes, Some(&precondition))
         })
         .await
     }
 
+    async fn put_together(
+        &self,
+        key: &str,
+        bytes: Vec<u8>,
+        precondition: Precondition,
+    ) -> Result<Written, StorageError> {
+        if !self.folder.flush.is_known_to_be_shared() {
+            return self.put_if(key, bytes, precondition).await;
+        }
+        let record = GroupedRecord {
+            key: key.to_owned(),
+            bytes,
+            precondition,
+        };
+        self.group.write(&self.folder, key, record).await
+    }
+
     async fn delete(&self, key: &str) -> Result<(), StorageError> {
-        self.unblock(StorageOperation::Remove, key, Folder::delete)
-            .await
+        self.unblock(StorageOperation::Remove, key, |folder, key| {
+            folder.delete(key)
+        })
+        .await
     }
 }
 
@@ -143,28 +205,45 @@ impl Folder {
         }
     }
 
-    fn stage(&self, key: &str) -> Result<StagedPath, StorageError> {
+    fn stage(self: &Arc<Self>, key: &str) -> Result<StagedPath, StorageError> {
         let target = self.path(StorageOperation::Write, key)?;
         let number = self.staged.fetch_add(1, Ordering::Relaxed);
+        if !self.has_staging.load(Ordering::Relaxed) {
+            create_folders(&*self.files, &self.staging)
+                .map_err(|error| storage_error(StorageOperation::Write, key, error))?;
+            self.has_staging.store(true, Ordering::Relaxed);
+        }
         let name = format!("{}-{number}", std::process::id());
-        fs::create_dir_all(&self.staging)
-            .map_err(|error| storage_error(StorageOperation::Write, key, error))?;
         Ok(StagedPath {
             path: self.staging.join(name),
             target,
             key: key.to_owned(),
+            folder: Arc::clone(self),
+            is_there: true,
         })
     }
 
-    fn stage_record(&self, key: &str, bytes: &[u8]) -> Result<StagedPath, StorageError> {
+    fn stage_record(self: &Arc<Self>, key: &str, bytes: &[u8]) -> Result<StagedPath, StorageError> {
         let staged = self.stage(key)?;
         let write = || {
-            let mut file = File::create_new(&staged.path)?;
+            let mut file = self.files.create(&staged.path)?;
             file.write_all(bytes)?;
-            file.sync_all()
+            file.finish()
         };
         write().map_err(|error| storage_error(StorageOperation::Write, key, error))?;
         Ok(staged)
+    }
+
+    /// Whether all that is written waits for a flush of everything, and is not flushed by itself.
+    fn is_flushed_together(&self) -> io::Result<bool> {
+        self.flush.is_shared(&self.staging)
+    }
+
+    /// Makes durable what was committed before.
+    fn flush_committed(&self, key: &str) -> Result<(), StorageError> {
+        self.flush
+            .flush_deferred()
+            .map_err(|error| storage_error(StorageOperation::Write, key, error))
     }
 
     fn list_page(&self, prefix: &str) -> Result<ListPage, StorageError> {
@@ -198,7 +277,7 @@ impl Folder {
 
     fn open(&self, key: &str, etag: &str) -> Result<OpenFile, StorageError> {
         let path = self.path(StorageOperation::Read, key)?;
-        let (file, _) = open_regular(&path).map_err(|error| {
+        let (file, metadata) = open_regular(&path).map_err(|error| {
             let hint = "put a regular file in its place and start a new run, or remove it";
             not_opened(key, error, hint)
         })?;
@@ -207,7 +286,7 @@ impl Folder {
             key: key.to_owned(),
             etag: etag.to_owned(),
         };
-        object.check_unchanged()?;
+        object.check(&metadata)?;
         Ok(object)
     }
 }
@@ -225,10 +304,14 @@ impl OpenFile {
             .file
             .metadata()
             .map_err(|error| storage_error(StorageOperation::Read, &self.key, error))?;
-        if etag(&metadata) == self.etag {
-            return Ok(());
+        self.check(&metadata)
+    }
+
+    fn check(&self, metadata: &Metadata) -> Result<(), StorageError> {
+        match etag(metadata) == self.etag {
+            true => Ok(()),
+            false => Err(StorageError::changed(&self.key)),
         }
-        Err(StorageError::changed(&self.key))
     }
 }
 
@@ -246,41 +329,59 @@ impl Read for OpenFile {
 
 impl Folder {
     fn get(&self, key: &str) -> Result<Option<Record>, StorageError> {
-        let mut file = match open_regular(&self.path(StorageOperation::Read, key)?) {
-            Ok((file, _)) => file,
+        let (file, length) = match open_regular(&self.path(StorageOperation::Read, key)?) {
+            Ok((file, metadata)) => (file, metadata.len()),
             Err(NotOpened::Io(error)) if is_missing(&error) => return Ok(None),
             Err(error) => {
                 let hint = "move it away, put back the file that belongs there if you have it, and run the same command again";
                 return Err(not_opened(key, error, hint));
             }
         };
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)
+        // Only a hint: a file of a terabyte must not be allocated, nor one that grows be cut off.
+        let mut bytes = Vec::with_capacity(length.min(RECORD_BYTES_USUAL) as usize + 1);
+        file.take(u64::MAX)
+            .read_to_end(&mut bytes)
             .map_err(|error| storage_error(StorageOperation::Read, key, error))?;
         let etag = Checksum::of(&bytes);
         Ok(Some(Record { bytes, etag }))
     }
 
-    fn put_if(
-        &self,
+    /// Writes a record by itself. It is durable, and was before it became visible, as is all that was committed before.
+    fn put(
+        self: &Arc<Self>,
         key: &str,
         bytes: &[u8],
-        precondition: Precondition,
+        precondition: Option<&Precondition>,
     ) -> Result<Written, StorageError> {
-        let _replacing = matches!(precondition, Precondition::Unchanged(_)).then(|| {
+        let staged = self.stage_record(key, bytes)?;
+        self.flush_committed(key)?;
+        self.commit_record(staged, precondition, Flushed::ByItself)
+    }
+
+    /// Makes the record visible if the precondition holds.
+    fn commit_record(
+        &self,
+        staged: StagedPath,
+        precondition: Option<&Precondition>,
+        flushed: Flushed,
+    ) -> Result<Written, StorageError> {
+        let _replacing = matches!(precondition, Some(Precondition::Unchanged(_))).then(|| {
             self.replacing
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
         });
-        if let Precondition::Unchanged(etag) = &precondition
-            && self.get(key)?.is_none_or(|record| record.etag != *etag)
+        if let Some(Precondition::Unchanged(etag)) = precondition
+            && self
+                .get(&staged.key)?
+                .is_none_or(|record| record.etag != *etag)
         {
             return Ok(Written::PreconditionFailed);
         }
-        let staged = self.stage_record(key, bytes)?;
         match precondition {
-            Precondition::Absent => staged.commit_if_absent(),
-            Precondition::Unchanged(_) => staged.commit().map(|()| Written::Yes),
+            Some(Precondition::Absent) => staged.commit_if_absent(flushed),
+            None | Some(Precondition::Unchanged(_)) => {
+                staged.commit(flushed).map(|()| Written::Yes)
+            }
         }
     }
 
@@ -296,8 +397,11 @@ impl Folder {
 
 impl CreateObject for LocalFolder {
     fn create(&self, key: &str) -> Result<Box<dyn StagedObject>, StorageError> {
-        let staged = self.0.stage(key)?;
-        let file = DirectFile::create(&staged.path)
+        let staged = self.folder.stage(key)?;
+        let file = self
+            .folder
+            .files
+            .create(&staged.path)
             .map_err(|error| storage_error(StorageOperation::Write, key, error))?;
         Ok(Box::new(StagedFile {
             file: Some(file),
@@ -306,40 +410,118 @@ impl CreateObject for LocalFolder {
     }
 }
 
+/// A record of a group.
+#[derive(Debug)]
+struct GroupedRecord {
+    key: String,
+    bytes: Vec<u8>,
+    precondition: Precondition,
+}
+
+impl WriteRecords for Arc<Folder> {
+    type Record = GroupedRecord;
+    type Staged = StagedPath;
+
+    fn flush(&self) -> io::Result<()> {
+        self.flush.flush_deferred()
+    }
+
+    fn stage(&self, record: &GroupedRecord) -> Result<StagedPath, StorageError> {
+        let staged = self.stage_record(&record.key, &record.bytes)?;
+        self.flush.defer();
+        Ok(staged)
+    }
+
+    fn commit(&self, record: &GroupedRecord, staged: StagedPath) -> Result<Written, StorageError> {
+        let flushed = staged.together_if_possible()?;
+        self.commit_record(staged, Some(&record.precondition), flushed)
+    }
+
+    fn flush_error(&self, record: &GroupedRecord, error: &io::Error) -> StorageError {
+        let error = io::Error::new(error.kind(), error.to_string());
+        storage_error(StorageOperation::Write, &record.key, error)
+    }
+}
+
 /// A file in the staging folder, removed unless it is committed.
 struct StagedPath {
     path: PathBuf,
     target: PathBuf,
     key: String,
+    folder: Arc<Folder>,
+    is_there: bool,
+}
+
+/// How a file becomes durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flushed {
+    /// Its content before it becomes visible, then its name.
+    ByItself,
+    /// With everything else, by the next flush.
+    Together,
 }
 
 impl StagedPath {
-    fn commit(self) -> Result<(), StorageError> {
-        let rename = || {
-            self.create_target_folder()?;
-            fs::rename(&self.path, &self.target)?;
-            sync_folder_of(&self.target)
-        };
-        rename().map_err(|error| self.error(error))
-    }
-
-    fn commit_if_absent(self) -> Result<Written, StorageError> {
-        let link = || {
-            self.create_target_folder()?;
-            fs::hard_link(&self.path, &self.target)?;
-            sync_folder_of(&self.target)
-        };
-        match link() {
-            Ok(()) => Ok(Written::Yes),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                Ok(Written::PreconditionFailed)
-            }
+    fn together_if_possible(&self) -> Result<Flushed, StorageError> {
+        match self.folder.is_flushed_together() {
+            Ok(true) => Ok(Flushed::Together),
+            Ok(false) => Ok(Flushed::ByItself),
             Err(error) => Err(self.error(error)),
         }
     }
 
-    fn create_target_folder(&self) -> io::Result<()> {
-        self.target.parent().map_or(Ok(()), fs::create_dir_all)
+    fn commit(mut self, flushed: Flushed) -> Result<(), StorageError> {
+        self.name(flushed, |files, from, to| files.rename(from, to))
+    }
+
+    fn commit_if_absent(mut self, flushed: Flushed) -> Result<Written, StorageError> {
+        let mut is_taken = false;
+        let named = self.name(flushed, |files, from, to| {
+            let renamed = files.rename_new(from, to);
+            is_taken =
+                matches!(&renamed, Err(error) if error.kind() == io::ErrorKind::AlreadyExists);
+            renamed
+        });
+        match named {
+            Err(_) if is_taken => Ok(Written::PreconditionFailed),
+            named => named.map(|()| Written::Yes),
+        }
+    }
+
+    fn name(
+        &mut self,
+        flushed: Flushed,
+        rename: impl FnMut(&dyn FileSystem, &Path, &Path) -> io::Result<()>,
+    ) -> Result<(), StorageError> {
+        let named = self.try_to_name(flushed, rename);
+        self.is_there = named.is_err();
+        named.map_err(|error| self.error(error))
+    }
+
+    fn try_to_name(
+        &self,
+        flushed: Flushed,
+        mut rename: impl FnMut(&dyn FileSystem, &Path, &Path) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let files = &*self.folder.files;
+        let parent = self.target.parent();
+        if flushed == Flushed::ByItself {
+            files.sync_file(&self.path)?;
+        }
+        match rename(files, &self.path, &self.target) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                parent.map_or(Ok(()), |parent| create_folders(files, parent))?;
+                rename(files, &self.path, &self.target)?;
+            }
+            renamed => renamed?,
+        }
+        match flushed {
+            Flushed::ByItself => parent.map_or(Ok(()), |parent| files.sync_folder(parent)),
+            Flushed::Together => {
+                self.folder.flush.defer();
+                Ok(())
+            }
+        }
     }
 
     fn error(&self, error: io::Error) -> StorageError {
@@ -349,16 +531,17 @@ impl StagedPath {
 
 impl Drop for StagedPath {
     fn drop(&mut self) {
-        // After a rename there is nothing left to remove, and what can't be removed is cleared with
-        // the staging folder.
-        let _ = fs::remove_file(&self.path);
+        if self.is_there {
+            // What can't be removed is cleared with the staging folder.
+            let _ = self.folder.files.remove(&self.path);
+        }
     }
 }
 
 /// An object that is being written.
 struct StagedFile {
-    // Dropped, and so closed, before its path is removed; `None` once the file is synced.
-    file: Option<DirectFile>,
+    // Dropped, and so closed, before its path is removed; `None` once the file is complete.
+    file: Option<Box<dyn NewFile>>,
     staged: StagedPath,
 }
 
@@ -377,20 +560,37 @@ impl Write for StagedFile {
 
 impl StagedObject for StagedFile {
     fn seal(&mut self) -> Result<(), StorageError> {
-        let synced = self.file.take().map_or(Ok(()), DirectFile::sync);
-        synced.map_err(|error| self.staged.error(error))
+        let Some(file) = self.file.take() else {
+            return Ok(());
+        };
+        file.finish().map_err(|error| self.staged.error(error))
     }
 
     fn commit(mut self: Box<Self>) -> Result<(), StorageError> {
         self.seal()?;
-        self.staged.commit()
+        let flushed = self.staged.together_if_possible()?;
+        self.staged.commit(flushed)
     }
 }
 
-/// A rename survives a crash only once the folder that holds the name is synced.
-fn sync_folder_of(path: &Path) -> io::Result<()> {
-    path.parent()
-        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+/// Creates the folder and its parents, each of them durable in its own parent unless everything is flushed at once.
+fn create_folders(files: &dyn FileSystem, folder: &Path) -> io::Result<()> {
+    match files.create_folder(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create_folders(files, folder.parent().ok_or(error)?)?;
+            match files.create_folder(folder) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+                created => created?,
+            }
+        }
+        created => created?,
+    }
+    match folder.parent() {
+        None => Ok(()),
+        Some(parent) if parent.as_os_str().is_empty() => files.sync_folder(Path::new(".")),
+        Some(parent) => files.sync_folder(parent),
+    }
 }
 
 /// The error of a file that can't be opened; the hint is for entries that are not regular files.

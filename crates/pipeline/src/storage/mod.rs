@@ -4,17 +4,22 @@ pub(crate) mod blocking;
 pub(crate) mod checksum;
 pub(crate) mod direct_file;
 pub(crate) mod error;
+pub(crate) mod file_system;
+pub(crate) mod flush;
 pub(crate) mod folder_listing;
 pub(crate) mod folder_lock;
 pub(crate) mod listing;
 pub(crate) mod local_folder;
+pub(crate) mod operating_system;
 pub(crate) mod regular_file;
+pub(crate) mod write_group;
 
 use std::io::{Read, Write};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 
 pub use error::{Circumstances, Problem, RequestId, StorageError, StorageOperation};
 
@@ -96,6 +101,12 @@ pub struct LevelPage {
 /// Lists objects.
 #[async_trait]
 pub trait ListObjects: Send + Sync {
+    /// Whether the storage is part of this machine, so that a small object is read or written in less time than it takes
+    /// to have another thread do so.
+    fn is_local(&self) -> bool {
+        false
+    }
+
     /// One page of the objects whose keys begin with `prefix`; `next` is the cursor of the page before.
     async fn list_page(&self, prefix: &str, next: Option<&str>) -> Result<ListPage, StorageError>;
 
@@ -136,6 +147,11 @@ pub trait OpenObject: Send + Sync {
     /// Opens the object for reading if it still has the etag. Reading fails with a
     /// [`StorageError`] inside of the [`std::io::Error`], also when the object changes meanwhile.
     async fn open(&self, key: &str, etag: &str) -> Result<Box<dyn Read + Send>, StorageError>;
+    /// As [`open`](Self::open). Blocks; called within a tokio runtime, and, unless the storage
+    /// [is local](ListObjects::is_local), from threads that may block.
+    fn open_here(&self, key: &str, etag: &str) -> Result<Box<dyn Read + Send>, StorageError> {
+        Handle::current().block_on(self.open(key, etag))
+    }
 }
 
 /// Reads and writes small objects.
@@ -157,6 +173,16 @@ pub trait Records: Send + Sync {
         bytes: Vec<u8>,
         precondition: Precondition,
     ) -> Result<Written, StorageError>;
+    /// As [`put_if`](Self::put_if), for a record that many tasks write at the same time. It may wait for theirs, so that
+    /// what makes one durable does so for all. The provided implementation does not.
+    async fn put_together(
+        &self,
+        key: &str,
+        bytes: Vec<u8>,
+        precondition: Precondition,
+    ) -> Result<Written, StorageError> {
+        self.put_if(key, bytes, precondition).await
+    }
     /// Removes the record if it is there.
     async fn delete(&self, key: &str) -> Result<(), StorageError>;
 }
@@ -176,7 +202,8 @@ pub trait StagedObject: Write + Send {
     fn seal(&mut self) -> Result<(), StorageError> {
         Ok(())
     }
-    /// Makes the object visible as a whole, in place of one with the same key. May block.
+    /// Makes the object visible as a whole, in place of one with the same key. It is durable before any record is
+    /// that the storage is given afterwards. May block.
     fn commit(self: Box<Self>) -> Result<(), StorageError>;
     /// As [`commit`](Self::commit), but only if there is no object with the key. May block.
     ///

@@ -8,23 +8,26 @@ pub(crate) mod receipt_slot;
 pub(crate) mod source_access;
 pub(crate) mod staged_output;
 pub(crate) mod transform;
+pub(crate) mod turn;
 
+use std::io::Read;
 use std::sync::Arc;
 
 use chrono::Utc;
 use event_recovery_format::DecodeError;
 use thiserror::Error;
-use tokio::runtime::Handle;
 use tracing::{Span, debug, instrument};
 
 use crate::audit::call::{AuditCallError, AuditCaller, CallAuditor};
 use crate::backup::linked_orgs::LinkedOrgs;
 use crate::backup::org_id::OrgId;
 use crate::ledger::observer::Observer;
-use crate::ledger::receipt::{Done, KnownReceipt, Receipt, State};
+use crate::ledger::orgs::Orgs;
+use crate::ledger::receipt::{Counts, Done, KnownReceipt, Output, Receipt, State};
 use crate::ledger::{Ledger, LedgerError};
 use crate::queue::QueueError;
 use crate::queue::task::{TASK_VERSION, Task};
+use crate::storage::blocking::{Died, do_work};
 use crate::storage::{Destination, Problem, RequestId, Source, StorageError, StorageOperation};
 use crate::work::audit_looks::{AuditLooks, Look};
 use crate::work::delivery::{Clock, Delivery};
@@ -33,6 +36,11 @@ use crate::work::receipt_slot::ReceiptSlot;
 use crate::work::source_access::SourceAccess;
 use crate::work::staged_output::Replace;
 use crate::work::transform::{Transformed, commit, object_time, transform};
+use crate::work::turn::Turn;
+
+/// The largest object, in bytes as stored, that is recovered where its task is, if it is read from this machine and
+/// written to it: that takes no longer than a few waits for another thread.
+const SHORT_OBJECT_BYTES_MAX: u64 = 64 * 1024;
 
 /// Recovers objects of one org from one source to one destination.
 pub struct Worker {
@@ -131,8 +139,19 @@ impl Worker {
     /// # Errors
     ///
     /// See [`WorkError`]; the task must be delivered again.
-    #[instrument(skip_all, fields(execution_id = %task.execution_id, key = %task.key, attempt = delivery.number))]
     pub async fn work(&self, task: &Task, delivery: Delivery) -> Result<Receipt, WorkError> {
+        self.work_in_turn(task, delivery, &mut Turn::unlimited())
+            .await
+    }
+
+    /// As [`work`](Self::work). Ends the turn when the object's output is written, and only its receipt is not.
+    #[instrument(name = "work", skip_all, fields(execution_id = %task.execution_id, key = %task.key, attempt = delivery.number))]
+    pub(crate) async fn work_in_turn(
+        &self,
+        task: &Task,
+        delivery: Delivery,
+        turn: &mut Turn,
+    ) -> Result<Receipt, WorkError> {
         if task.version > TASK_VERSION {
             return Err(WorkError::NewerTask {
                 found: task.version,
@@ -168,6 +187,10 @@ impl Worker {
             false => Replace::Yes,
         };
         let ended = self.attempt(task, &ledger, replace).await;
+        // A task that has failed keeps its turn until its retry: if everything fails, it is the same few tasks.
+        if ended.is_ok() {
+            turn.end();
+        }
         let state = self.state(task, delivery, &slot, ended).await?;
         let receipt = self
             .record(&ledger, &mut slot, state, is_first, clock)
@@ -335,20 +358,18 @@ impl Worker {
                 ),
             });
         }
-        let reader = self
-            .source
-            .open(task.key.as_str(), &task.etag)
-            .await
-            .map_err(Failure::from)?;
-        self.access.opened(task.key.as_str(), &task.etag);
         let time = object_time(&task.key, &self.org_id);
-        let (source, runtime) = (Arc::clone(&self.source), Handle::current());
+        let source = Arc::clone(&self.source);
+        let access = self.access.clone();
         let (task, ledger) = (task.clone(), ledger.clone());
         let (org_id, limits) = (self.org_id.clone(), self.limits);
         let rule = self.linked_orgs.rule(&org_id);
         let (destination, observer) = (Arc::clone(&self.destination), Arc::clone(&self.observer));
         let span = Span::current();
-        let blocking = tokio::task::spawn_blocking(move || {
+        let is_short = task.size <= SHORT_OBJECT_BYTES_MAX
+            && self.source.is_local()
+            && self.destination.is_local();
+        let recovered = do_work(is_short, move || {
             let _entered = span.enter();
             let job = Job {
                 ledger: &ledger,
@@ -364,33 +385,23 @@ impl Worker {
                 destination: &*destination,
                 observer: &*observer,
             };
-            let mut first = Some(reader);
-            let open = || match first.take() {
-                Some(reader) => Ok(reader),
-                // With the planned etag, so that each reading is of the same object.
-                None => runtime.block_on(source.open(task.key.as_str(), &task.etag)),
+            // With the planned etag, so that each reading is of the same object.
+            let open = || {
+                let (key, etag) = (task.key.as_str(), &task.etag);
+                let reader = source.open_here(key, etag)?;
+                access.opened(key, etag);
+                Ok(reader)
             };
-            let Transformed {
-                counts,
-                orgs,
-                outputs,
-                rejected,
-            } = transform(open, &job)?;
-            // The object has been read to its end. Before that, nothing of it may become visible.
-            let outputs = commit(outputs, replace)?;
-            let rejected = commit(rejected.into_iter().collect(), replace)?.pop();
-            Ok::<_, TransformError>((counts, orgs, outputs, rejected))
+            recover(open, &job, replace)
         });
-        let (counts, orgs, outputs, rejected) = blocking.await.map_err(|error| {
-            Failure::Died(
-                if error.is_panic() {
-                    "panic"
-                } else {
-                    "cancelled"
-                }
-                .to_owned(),
-            )
-        })??;
+        let recovered = recovered.await.map_err(|died| {
+            let died = match died {
+                Died::Panicked => "panic",
+                Died::Cancelled => "cancelled",
+            };
+            Failure::Died(died.to_owned())
+        })?;
+        let (counts, orgs, outputs, rejected) = recovered?;
         Ok(Done {
             finished_at: Utc::now(),
             foreign_name: time.is_foreign(),
@@ -400,6 +411,27 @@ impl Worker {
             rejected,
         })
     }
+}
+
+/// What the receipt of a recovered object says.
+type Recovered = (Counts, Orgs, Vec<Output>, Option<Output>);
+
+/// Recovers the object and makes its outputs visible. Blocks.
+fn recover<R: Read>(
+    open: impl FnMut() -> Result<R, StorageError>,
+    job: &Job<'_>,
+    replace: Replace,
+) -> Result<Recovered, TransformError> {
+    let Transformed {
+        counts,
+        orgs,
+        outputs,
+        rejected,
+    } = transform(open, job)?;
+    // The object has been read to its end. Before that, nothing of it may become visible.
+    let outputs = commit(outputs, replace)?;
+    let rejected = commit(rejected.into_iter().collect(), replace)?.pop();
+    Ok((counts, orgs, outputs, rejected))
 }
 
 /// The hint of an object that was given up: the cause's own hint, then how to retry.

@@ -81,7 +81,7 @@ impl<'a> ReceiptSlot<'a> {
         let bytes = to_json(&self.key, &receipt)?;
         let written = self
             .destination
-            .put_if(&self.key, bytes, Precondition::Absent);
+            .put_together(&self.key, bytes, Precondition::Absent);
         if written.await? == Written::Yes {
             return Ok(Some(receipt));
         }
@@ -106,7 +106,7 @@ impl<'a> ReceiptSlot<'a> {
             };
             let written = self
                 .destination
-                .put_if(&self.key, bytes.clone(), precondition)
+                .put_together(&self.key, bytes.clone(), precondition)
                 .await?;
             if written == Written::Yes && receipt.is_done() {
                 // Nothing may overwrite it.

@@ -1,14 +1,14 @@
 //! Whether the source denies one object or everything.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
 use crate::storage::{OpenObject, Problem};
 
 /// What a worker knows of its access to the source, from its own requests. Empty at first.
-#[derive(Debug, Default)]
-pub struct SourceAccess(Mutex<Access>);
+#[derive(Debug, Clone, Default)]
+pub struct SourceAccess(Arc<Mutex<Access>>);
 
 #[derive(Debug, Default)]
 struct Access {

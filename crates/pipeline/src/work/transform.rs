@@ -26,6 +26,8 @@ use crate::work::staged_output::{Replace, StagedOutput};
 
 /// How much is decoded and split at a time, in bytes.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// The same for small objects.
+const CHUNK_BYTES_LEAST: usize = 16 * 1024;
 
 /// A recovered object. Nothing of it is visible before the outputs are committed.
 pub(crate) struct Transformed {
@@ -67,7 +69,9 @@ fn read_through(
     let mut reader = decode_reader(reader, job.limits.decode).map_err(decode_error)?;
     let mut splitter = Splitter::new(job.limits.event, |object: &[u8]| job.rule.matches(object));
     let mut scratch = EnvelopeScratch::default();
-    let mut chunk = vec![0; CHUNK_BYTES];
+    // An object of one chunk is at its end when it leaves room.
+    let enough = usize::try_from(job.size).map_or(CHUNK_BYTES, |size| size.saturating_add(1));
+    let mut chunk = vec![0; enough.clamp(CHUNK_BYTES_LEAST, CHUNK_BYTES)];
     loop {
         let length = fill(&mut reader, &mut chunk).map_err(|error| decode_error(error.into()))?;
         splitter.push(&chunk[..length], |item| sink.take(item, &mut scratch))?;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use event_recovery_pipeline::{
     CreateObject, ListObjects, ListPage, ListedObject, LocalFolder, Observer, OpenObject,
-    Precondition, Problem, QueueError, Receipt, Record, Records, SendTasks, StagedObject,
-    StorageError, StorageOperation, Task, Written,
+    Precondition, Problem, QueueError, Record, Records, SendTasks, StagedObject, StorageError,
+    StorageOperation, Task, Written,
 };
 use tokio::sync::watch;
 
@@ -383,17 +383,17 @@ impl SendTasks for KeepingQueue {
     }
 }
 
-/// An observer that stops the run once so many tasks have ended.
+/// An observer that stops the run once so many objects have been read.
 pub(crate) struct StopAfter {
-    pub(crate) tasks: Mutex<u32>,
+    pub(crate) objects: Mutex<u32>,
     pub(crate) stop: watch::Sender<bool>,
 }
 
 impl Observer for StopAfter {
-    fn task_ended(&self, _receipt: &Receipt) {
-        let mut tasks = self.tasks.lock().unwrap();
-        *tasks = tasks.saturating_sub(1);
-        if *tasks == 0 {
+    fn read(&self, bytes: u64, _events: u64) {
+        let mut objects = self.objects.lock().unwrap();
+        *objects = objects.saturating_sub(u32::from(bytes > 0));
+        if *objects == 0 {
             self.stop.send_replace(true);
         }
     }

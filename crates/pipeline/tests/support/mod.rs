@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod doubles;
+pub(crate) mod power_cut;
 
 use std::collections::BTreeMap;
 use std::fs;
