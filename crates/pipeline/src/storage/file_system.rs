@@ -66,6 +66,17 @@ pub trait NewFile: Write + Send {
     ///
     /// The file system's.
     fn finish(self: Box<Self>) -> io::Result<()>;
+    /// As [`finish`](Self::finish), and gives the file this name, which nothing has, in place of the one that it was
+    /// created with. Returns whether that is possible; otherwise, and after an error, nothing has happened.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists), [`NotFound`](io::ErrorKind::NotFound) without the folder, and
+    /// the file system's.
+    fn finish_as(&mut self, path: &Path) -> io::Result<bool> {
+        let _ = path;
+        Ok(false)
+    }
 }
 
 /// A file system that makes everything durable at once.

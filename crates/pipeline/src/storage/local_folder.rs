@@ -470,6 +470,27 @@ impl StagedPath {
         }
     }
 
+    /// Completes the file under its own name, if it can be done and nothing has that name.
+    fn finish_in_place(&mut self, file: &mut dyn NewFile) -> Result<bool, StorageError> {
+        let mut finished = file.finish_as(&self.target);
+        if matches!(&finished, Err(error) if error.kind() == io::ErrorKind::NotFound)
+            && let Some(parent) = self.target.parent()
+        {
+            create_folders(&*self.folder.files, parent).map_err(|error| self.error(error))?;
+            finished = file.finish_as(&self.target);
+        }
+        match finished {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(self.error(error)),
+            Ok(false) => Ok(false),
+            Ok(true) => {
+                self.is_there = false;
+                self.folder.flush.defer();
+                Ok(true)
+            }
+        }
+    }
+
     fn commit(mut self, flushed: Flushed) -> Result<(), StorageError> {
         self.name(flushed, |files, from, to| files.rename(from, to))
     }
@@ -567,8 +588,15 @@ impl StagedObject for StagedFile {
     }
 
     fn commit(mut self: Box<Self>) -> Result<(), StorageError> {
-        self.seal()?;
         let flushed = self.staged.together_if_possible()?;
+        if let Some(file) = &mut self.file
+            && flushed == Flushed::Together
+            && self.staged.finish_in_place(&mut **file)?
+        {
+            self.file = None;
+            return Ok(());
+        }
+        self.seal()?;
         self.staged.commit(flushed)
     }
 }

@@ -173,6 +173,20 @@ impl NewFile for CutFile {
             Ok(())
         })
     }
+
+    fn finish_as(&mut self, path: &Path) -> io::Result<bool> {
+        let Self { file, cut, .. } = self;
+        cut.call(|disk| {
+            let is_there = file.finish_as(path)?;
+            if is_there {
+                let number = disk.files.len();
+                disk.files.push((fs::read(path)?, false));
+                disk.names.insert(path.to_owned(), number);
+                disk.pending.push(Change::Named(path.to_owned(), number));
+            }
+            Ok(is_there)
+        })
+    }
 }
 
 impl FileSystem for PowerCut {
