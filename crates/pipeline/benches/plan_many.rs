@@ -191,8 +191,8 @@ async fn main() {
         until: None,
         terms: RunTerms::default(),
         limits: PlanLimits {
-            objects_max: 10_000_000,
-            ..PlanLimits::default()
+            objects_max: u64::MAX,
+            bytes_max: u64::MAX,
         },
         observer: &Unobserved,
     };
