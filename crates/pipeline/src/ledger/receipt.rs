@@ -1,18 +1,23 @@
 //! The receipt: the result of one task.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
-use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::backup::source_key::{SourceKey, SourceKeyError, TaskId};
 use crate::ledger::orgs::Orgs;
 use crate::ledger::seal::Seal;
 use crate::ledger::{Ledger, LedgerError, Sealed, Versioned, unseal};
-use crate::storage::{ListedObject, Record, Records};
+use crate::storage::listing::list_pages;
+use crate::storage::{ListObjects, ListedObject, Record, Records};
 
 /// Receipts that are read at the same time by a planner.
 const RECEIPTS_READ_AT_ONCE: usize = 64;
+/// Objects on a page of a listing of S3.
+const LISTED_AT_LEAST: usize = 1000;
 
 /// The result of one task, as a worker records it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,28 +219,83 @@ pub(crate) struct ListedTask<'a> {
 
 /// The objects of a task list in order, each with its receipt.
 ///
+/// Receipts that a listing does not show are not read: S3 denies that to a role that may not list the whole bucket, and
+/// while a run is in progress many are not there yet.
+///
 /// # Errors
 ///
 /// See [`FoundReceipt::read`].
-pub(crate) fn with_receipts<'a, R: Records + ?Sized>(
-    records: &'a R,
+pub(crate) fn with_receipts<'a, S: ListObjects + Records + ?Sized>(
+    storage: &'a S,
     ledger: &'a Ledger,
     objects: &'a [ListedObject],
 ) -> BoxStream<'a, Result<ListedTask<'a>, LedgerError>> {
-    stream::iter(objects)
-        .map(move |object| async move {
-            let key = SourceKey::parse(&object.key);
-            let found = match &key {
-                Ok(key) => {
-                    let receipt_key = ledger.receipt_key(&TaskId::of(key));
-                    FoundReceipt::read(records, &receipt_key).await?
+    let keys = objects.iter().map(|object| {
+        let key = SourceKey::parse(&object.key);
+        let receipt_key = key.as_ref().ok();
+        let receipt_key = receipt_key.map(|key| ledger.receipt_key(&TaskId::of(key)));
+        (object, key, receipt_key)
+    });
+    let keys: Vec<_> = keys.collect();
+    stream::once(async move {
+        let receipt_keys = keys.iter().filter_map(|(_, _, key)| key.as_deref());
+        let listed = list_receipts(storage, &receipt_keys.collect::<Vec<_>>()).await;
+        stream::iter(keys)
+            .map(move |(object, key, receipt_key)| {
+                let is_absent = receipt_key
+                    .as_ref()
+                    .is_some_and(|key| listed.as_ref().is_some_and(|listed| !listed.contains(key)));
+                async move {
+                    let found = match receipt_key {
+                        Some(receipt_key) if !is_absent => {
+                            FoundReceipt::read(storage, &receipt_key).await?
+                        }
+                        _ => FoundReceipt::None,
+                    };
+                    Ok(ListedTask { object, key, found })
                 }
-                Err(_) => FoundReceipt::None,
-            };
-            Ok(ListedTask { object, key, found })
-        })
-        .buffered(RECEIPTS_READ_AT_ONCE)
-        .boxed()
+            })
+            .buffered(RECEIPTS_READ_AT_ONCE)
+    })
+    .flatten()
+    .boxed()
+}
+
+/// Which of these receipts are there. `None` if each must be looked for by itself: in a folder, where that costs less than
+/// a listing, or if their names have too little in common.
+async fn list_receipts<S: ListObjects + ?Sized>(
+    storage: &S,
+    receipt_keys: &[&str],
+) -> Option<HashSet<String>> {
+    let wanted: HashSet<&str> = receipt_keys.iter().copied().collect();
+    let first = receipt_keys.iter().min().filter(|_| !storage.is_local())?;
+    let last = receipt_keys.iter().max()?;
+    let mut common = 0;
+    for (index, letter) in first.char_indices() {
+        if last
+            .get(index..)
+            .is_none_or(|rest| !rest.starts_with(letter))
+        {
+            break;
+        }
+        common = index + letter.len_utf8();
+    }
+    let mut pages = list_pages(storage, first.get(..common)?);
+    let mut found = HashSet::new();
+    // As many as the list has, and some that are not of this list.
+    let pages_max = 2 + 2 * receipt_keys.len() / LISTED_AT_LEAST;
+    for _ in 0..pages_max {
+        let Ok(page) = pages.try_next().await else {
+            // Whoever may not list may be allowed to read.
+            return None;
+        };
+        let Some(page) = page else {
+            return Some(found);
+        };
+        let keys = page.objects.into_iter().map(|object| object.key);
+        found.extend(keys.filter(|key| wanted.contains(key.as_str())));
+    }
+    None
 }
 
 /// A task's receipt, if it can be relied upon.
