@@ -263,6 +263,9 @@ async fn a_refusal_says_nothing_about_a_plan_that_is_complete() {
     let (source, ledger) = (sandbox.source(), sandbox.destination());
     let queue = KeepingQueue::durable();
     Call::new(&*source, &*ledger, &queue).plan().await.unwrap();
+    let tasks = queue.take();
+    let worker = sandbox.worker();
+    worker.work(&tasks[0], first_delivery()).await.unwrap();
     let busy = FaultyStorage::new(sandbox.destination());
     let busy = busy.at_first(Operation::Get, "receipts/", 1, transient());
     let mut again = Call::new(&*source, &busy, &queue);
@@ -272,8 +275,23 @@ async fn a_refusal_says_nothing_about_a_plan_that_is_complete() {
     let report = inspect(&*ledger, &id("run"), at(LATER)).await.unwrap();
     assert_eq!(
         (report.verdict, report.objects.missing),
-        (Verdict::Incomplete, 2)
+        (Verdict::Incomplete, 1)
     );
+}
+
+/// S3 denies the reading of an absent object to a role that may not list the whole bucket.
+#[tokio::test]
+async fn a_planner_that_is_called_again_reads_no_receipt_that_is_not_there_yet() {
+    let sandbox = two_objects();
+    let (source, ledger) = (sandbox.source(), sandbox.destination());
+    let queue = KeepingQueue::durable();
+    let planned = Call::new(&*source, &*ledger, &queue).plan().await.unwrap();
+    let denying = FaultyStorage::new(sandbox.destination());
+    let denying = denying.at_first(Operation::Get, "receipts/", 2, transient());
+    let mut again = Call::new(&*source, &denying, &queue);
+    again.now = LATER;
+    assert_eq!(again.plan().await.unwrap().plan, planned.plan);
+    assert!(sandbox.read(REFUSED).is_none());
 }
 
 #[tokio::test]
