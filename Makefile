@@ -10,7 +10,7 @@ RACES ?= 1000
 MINIMUM_RUST = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint bench bench-gate test-instructions mutants races memory build validate deploy invoke-local e2e acceptance measure-functions fuzz advisories minimum-rust
+.PHONY: help demo test check fmt lint bench bench-gate test-instructions test-neon mutants races memory build validate deploy invoke-local e2e acceptance measure-functions fuzz advisories minimum-rust
 
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
@@ -35,6 +35,9 @@ test: $(VENV)/installed ## install what the tests need, and run all except those
 
 test-instructions: $(VENV)/installed ## run the tests that use the splitter with each kind of vector instructions
 	scripts/test-instructions.sh
+
+test-neon: ## run the splitter's tests with NEON, in an emulator where the processor has none
+	scripts/test-neon.sh
 
 e2e: $(VENV)/installed ## deploy the stack into an emulator and test it end to end, or only the named SCENARIOS
 	$(TOOLS) $(VENV)/bin/python tests/e2e/e2e.py $(SCENARIOS)
@@ -89,8 +92,11 @@ lint: ## check formatting, clippy lints and links in doc comments
 
 bench: $(VENV)/bench-installed$(BENCH_SPARK) ## compare speed and results with other tools (BENCH_SPARK=1: also with Spark)
 	$(CARGO) build --release --locked --package event-recovery
-	$(VENV)/bin/python bench/compare.py --binary $(BINARY) \
+	$(CARGO) build --release --locked --package event-recovery-lambda
+	$(CARGO) bench --no-run --locked --quiet --package event-recovery-pipeline --bench plan_many
+	$(VENV)/bin/python bench/compare.py --binary $(BINARY) --functions target/release \
 		--micro "$(CARGO) bench --locked --quiet --package event-recovery-format --bench recover" \
+		--planner "$(CARGO) bench --locked --quiet --package event-recovery-pipeline --bench plan_many -- 10000000" \
 		--json target/bench/result.json --markdown docs/performance.md --chart docs/performance.svg
 
 $(VENV)/bench-installed$(BENCH_SPARK): $(VENV)/installed bench/requirements.txt bench/requirements-spark.txt

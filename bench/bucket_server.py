@@ -5,12 +5,16 @@ client spends its time on waiting. This one compares nothing and forgets what la
 what is measured is the client. It knows what event-recovery asks for, and nothing else.
 """
 
+import collections
 import itertools
 import threading
+import time
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from xml.sax.saxutils import escape
+
+from loopback import Server
 
 # Records are read again, and are smaller; larger bodies are only counted.
 KEPT_BYTES_MAX = 1024 * 1024
@@ -22,7 +26,7 @@ class Stored:
 
     numbers = itertools.count()
 
-    def __init__(self, size, content=None, path=None):
+    def __init__(self, size=0, content=None, path=None):
         self.size, self.content, self.path = size, content, path
         self.etag = f'"{next(self.numbers)}"'
 
@@ -47,6 +51,10 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(status, f"<Error><Code>{code}</Code></Error>".encode())
 
     def target(self):
+        """The bucket's objects, the key and the query. Waits as long as the service is told to be away."""
+        time.sleep(self.server.latency_secs)
+        with self.server.lock:
+            self.server.counts[self.command] += 1
         url = urllib.parse.urlsplit(self.path)
         bucket, _, key = urllib.parse.unquote(url.path).lstrip("/").partition("/")
         query = {name: values[0] for name, values in
@@ -135,11 +143,19 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class BucketServer:
-    """Serves until the end of its `with` block, on a free port."""
+    """Serves until the end of its `with` block, on a free port. Each request takes `latency_secs` more. With a
+    `certificate`, a TLS context of the server's side, it speaks TLS only."""
+
+    def __init__(self, latency_secs=0, certificate=None):
+        self.latency_secs, self.certificate = latency_secs, certificate
 
     def __enter__(self):
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.server = Server(Handler)
+        if self.certificate:
+            # The handshake is up to the connection's own thread.
+            self.server.socket = self.certificate.wrap_socket(
+                self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.server.latency_secs, self.server.counts = self.latency_secs, collections.Counter()
         self.server.lock, self.server.buckets, self.server.uploads = threading.Lock(), {}, {}
         self.thread = threading.Thread(target=self.server.serve_forever)
         self.thread.start()
@@ -152,7 +168,15 @@ class BucketServer:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.server.server_port}"
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.server.server_port}"
+
+    @property
+    def counts(self):
+        """How many requests came, by method."""
+        return self.server.counts
+
+    def objects(self, bucket):
+        return self.server.buckets.setdefault(bucket, {})
 
     def fill(self, bucket, folder, paths):
         """The bucket holds these files, and nothing else."""

@@ -17,10 +17,13 @@ from pathlib import Path
 import report
 import samples
 from chart import chart
+from functions import measure_functions
 from measure import folder_bytes, measured_run
 from s3 import measure_s3
+from small import measure_small
 from targets import Row, targets
 from tools import SPARK, all_tools, has_jq, our_command, versions
+from worker import measure_workers
 
 VERDICT = Path(__file__).with_name("verdict.py")
 # What a recovery exits with when it is complete, and when someone should look at what was damaged.
@@ -36,6 +39,8 @@ def say(message):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", type=Path, required=True, help="the release build of event-recovery")
+    parser.add_argument("--functions", type=Path, required=True, help="the folder of the functions' release builds")
+    parser.add_argument("--planner", help="a command that plans ten million objects")
     parser.add_argument("--work", type=Path, default=Path("target/bench"),
                         help="data and output lie in a folder below it, which is removed at the end")
     parser.add_argument("--rounds", type=int, default=5)
@@ -134,7 +139,7 @@ def data_note(clean, hard, intact, large):
         "jq and Python get a part.",
         f"*All objects*: {hard.bytes / 1e6:.0f} MB with tricky strings, torn events and compressed objects;",
         f"*intact objects*: those of them that are plain and undamaged ({intact.bytes / 1e6:.0f} MB).",
-        f"The large object has {large.bytes / 1e6:,.0f} MB. S3 is a stand-in on loopback, over plain HTTP.",
+        f"The large object has {large.bytes / 1e6:,.0f} MB. S3 is a stand-in on loopback, over plain HTTP but where TLS is named.",
     ]
     return " ".join(notes)
 
@@ -163,6 +168,10 @@ def write_results(options, result):
 
 def compare(options, binary, work, with_spark):
     say("generating data")
+    many = samples.small(binary, work / "small")
+    samples.warm(many)
+    say("small objects")
+    small = measure_small(binary, many, work, options.rounds)
     clean = samples.clean(binary, work / "clean", options.clean_hours)
     slow = samples.first_hours(clean, work / "slow", options.slow_hours)
     hard = samples.hard(binary, work / "hard", options.hard_hours)
@@ -179,8 +188,16 @@ def compare(options, binary, work, with_spark):
     large_runs = measure_large(binary, large, work)
     say("between buckets")
     s3 = measure_s3(binary, work, clean, options.clean_hours, large, options.rounds)
+    say("workers")
+    functions = options.functions.resolve()
+    workers = measure_workers(
+        functions / "worker", many, samples.SMALL_HOURS, clean, options.clean_hours, work, options.rounds)
+    say("functions")
+    functions = measure_functions(functions, options.planner, work)
+    in_memory_text = in_memory(options.micro)
+    found = targets(rows, large_runs, s3, small, workers, functions, in_memory_text)
     return report.Result(
-        rows, targets(rows, large_runs, s3), [] if has_jq() else ["jq"], large_runs, s3, in_memory(options.micro),
+        rows, found, [] if has_jq() else ["jq"], large_runs, s3, small, workers, functions, in_memory_text,
         versions(binary, with_spark), data_note(clean, hard, intact, large))
 
 

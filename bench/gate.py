@@ -1,4 +1,5 @@
-"""Counts the instructions of splitting and writing with callgrind, and compares them with bench/instructions.json.
+"""Counts the instructions of splitting and writing, and those of a whole run for each small object, with callgrind,
+and compares them with bench/instructions.json.
 
 Usage: gate.py [--record] [--instructions NAME]...
 
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -30,6 +32,8 @@ CARGO = os.environ.get("CARGO", "cargo")
 # support AVX-512.
 VARIABLE = "EVENT_RECOVERY_INSTRUCTIONS"
 KINDS = {"x86_64": ["avx2", "portable"], "aarch64": ["neon", "portable"]}
+# Two runs, so that what a run costs without objects is not counted.
+SMALL_OBJECTS = (100, 500)
 
 
 def main():
@@ -39,7 +43,8 @@ def main():
     record = json.loads(RECORD.read_text())
     known = record["machines"].setdefault(platform.machine(), {"tools": [], "counts": {}})
     kinds = arguments.instructions or KINDS[platform.machine()]
-    counts = {kind: count(kind) for kind in kinds}
+    small_objects = small_objects_benchmark()
+    counts = {kind: count(kind) | {"run small_object": count_small_object(small_objects, kind)} for kind in kinds}
     if arguments.record:
         known["tools"] = tools()
         known["counts"] |= counts
@@ -91,6 +96,32 @@ def count(kind):
                                 check=True, stdout=subprocess.PIPE, text=True).stdout
     summaries = map(json.loads, output.splitlines())
     return {f"{summary['function_name']} {summary['id']}": instructions(summary) for summary in summaries}
+
+
+def small_objects_benchmark():
+    """The path of the benchmark's executable."""
+    build = [CARGO, "bench", "--no-run", "--quiet", "--locked", "--package", "event-recovery-pipeline",
+             "--bench", "small_objects", "--message-format=json"]
+    output = subprocess.run(build, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    artifacts = [message for message in map(json.loads, output.splitlines()) if message.get("executable")]
+    return artifacts[-1]["executable"]
+
+
+def count_small_object(benchmark, kind):
+    """Instructions for each object, of all threads: callgrind runs one at a time."""
+    few, many = (count_run(benchmark, objects, kind) for objects in SMALL_OBJECTS)
+    return round((many - few) / (SMALL_OBJECTS[1] - SMALL_OBJECTS[0]))
+
+
+def count_run(benchmark, objects, kind):
+    with tempfile.TemporaryDirectory() as folder:
+        run = subprocess.run(
+            ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", benchmark, str(objects)],
+            env=os.environ | {VARIABLE: kind}, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if run.returncode != 0:
+        sys.exit(f"{benchmark} failed under valgrind\n{run.stderr}")
+    [collected] = re.findall(r"Collected : (\d+)", run.stderr)
+    return int(collected)
 
 
 def instructions(summary):

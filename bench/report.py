@@ -6,9 +6,12 @@ import os
 import platform
 from pathlib import Path
 
+from functions import FunctionsResult
 from measure import Run
 from s3 import S3Result
+from small import SmallResult
 from targets import Row, Target, cpu_ratio, ours_beside
+from worker import WorkerResult
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 HEADER = ["tool", "CPU-s/GB", "ours / it", "wall s/GB", "peak MB", "output MB/GB", "intact objects", "all objects"]
@@ -24,6 +27,9 @@ class Result:
     # A run for each format over one large object on disk.
     large: dict[str, Run]
     s3: S3Result
+    small: SmallResult
+    workers: WorkerResult
+    functions: FunctionsResult
     in_memory: str
     versions: dict[str, str]
     data_note: str
@@ -59,7 +65,7 @@ def target_cells(target):
     sign = ">=" if target.is_least else "<="
     stretch = "" if target.stretch is None else f"stretch {text(target.stretch)}"
     bound = " ".join(filter(None, [target.limit is not None and f"{sign} {text(target.limit)}", stretch]))
-    return [target.what, text(target.measured), bound, target.verdict()]
+    return [target.what, text(target.before), text(target.measured), bound, target.verdict()]
 
 
 def aligned(lines):
@@ -73,7 +79,8 @@ def table(result):
 
 def text_report(result):
     parts = [aligned(table(result)), *(f"{name}: not installed" for name in result.absent)]
-    parts.append(aligned([["target", "measured", "required", ""], *map(target_cells, result.targets)]))
+    parts.append(aligned(result.small.table()))
+    parts.append(aligned([["target", "before", "measured", "required", ""], *map(target_cells, result.targets)]))
     return "\n\n".join(parts + ([f"in memory:\n{result.in_memory}"] if result.in_memory else []))
 
 
@@ -92,7 +99,9 @@ def markdown(result):
         f"{machine_['cores']} cores, {machine_['memory_gb']} GB of memory, Linux {machine_['kernel']}. {result.data_note}",
         markdown_table(table(result)),
         *(f"{name} was not installed." for name in result.absent),
-        markdown_table([["target", "measured", "required", "verdict"], *map(target_cells, result.targets)]),
+        markdown_table(result.small.table()),
+        markdown_table([["target", "before", "measured", "required", "verdict"], *map(target_cells, result.targets)]),
+        "*Before* is what commit cc68a98 of 2026-11-23 gave on the same kind of machine.",
         *([f"In memory:\n\n```text\n{result.in_memory}\n```"] if result.in_memory else []),
         f"Versions: {known}.",
         f"Commands:\n\n```sh\n{commands}\n```",
@@ -112,7 +121,8 @@ def figures(result):
         } for row in result.rows.values()],
         "targets": [asdict(target) | {"verdict": target.verdict()} for target in result.targets],
         "large": {name: asdict(run) for name, run in result.large.items()},
-        "s3": asdict(result.s3),
+        "s3": asdict(result.s3), "small": asdict(result.small), "workers": asdict(result.workers),
+        "functions": asdict(result.functions),
         "in_memory": result.in_memory,
     }
 

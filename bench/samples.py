@@ -15,6 +15,7 @@ START_DATE = "2024-04-01"
 OBJECTS_PER_HOUR = 10
 CLEAN_OBJECT = "10MB"
 HARD_OBJECT = "2MB"
+SMALL_OBJECTS, SMALL_HOURS, SMALL_OBJECT = 20_000, 100, "4KB"
 GZIP = b"\x1f\x8b"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 WHITE_SPACE = re.compile(r"[ \t\r\n]*")
@@ -51,6 +52,12 @@ def clean(binary, folder, hours):
 def hard(binary, folder, hours):
     return generate(binary, folder, "--hard", "--hours", hours, "--objects-per-hour", OBJECTS_PER_HOUR,
                     "--object-bytes", HARD_OBJECT)
+
+
+def small(binary, folder):
+    """20,000 objects, over hours enough that each has as many as a platform writes that batches for some seconds."""
+    return generate(binary, folder, "--hours", SMALL_HOURS, "--objects-per-hour", SMALL_OBJECTS // SMALL_HOURS,
+                    "--object-bytes", SMALL_OBJECT)
 
 
 def one_object(binary, folder, size):

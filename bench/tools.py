@@ -50,9 +50,10 @@ def range_end(hours):
 
 
 def our_command(binary, source, destination, output_format, hours, concurrency=1):
+    """With the default concurrency if that is `None`."""
     return [binary, "run", "--quiet", "--org-id", ORG_ID, "--source", source, "--destination", destination,
             "--start", f"{START_DATE}T00:00:00Z", "--end", range_end(hours), "--format", output_format,
-            "--concurrency", str(concurrency)]
+            *([] if concurrency is None else ["--concurrency", str(concurrency)])]
 
 
 def ours(name, binary, output_format, hours, concurrency):

@@ -156,7 +156,7 @@ pub(crate) struct RunArguments {
     pub(crate) access: AccessArguments,
     #[command(flatten)]
     pub(crate) aws: AwsArguments,
-    /// How many objects at the same time [default: as many as there are processors]
+    /// How many objects at the same time [default: as many as there are processors, or more if a bucket takes part]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(CONCURRENCY_MAX)))]
     pub(crate) concurrency: Option<u16>,
     /// How long after its object's time an event may have arrived, in seconds
@@ -212,7 +212,7 @@ pub(crate) struct RecheckArguments {
     pub(crate) access: AccessArguments,
     #[command(flatten)]
     pub(crate) aws: AwsArguments,
-    /// How many objects at the same time [default: as many as there are processors]
+    /// How many objects at the same time [default: as many as there are processors, or more if a bucket takes part]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(CONCURRENCY_MAX)))]
     pub(crate) concurrency: Option<u16>,
     #[command(flatten)]

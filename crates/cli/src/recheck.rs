@@ -19,7 +19,7 @@ use crate::follow::FAILED_LOOKS_MAX;
 use crate::location::Location;
 use crate::output::exit_code;
 use crate::progress::Progress;
-use crate::run::concurrency;
+use crate::run::Concurrency;
 use crate::runtime;
 use crate::signals::{next_signal, stop_on_signal};
 use crate::start::PLANNER_OUTPUT;
@@ -68,13 +68,15 @@ async fn here(
     let places = Places::check(&source, destination, &arguments.aws, &arguments.access).await?;
     let held = places.hold_destination(execution_id)?;
     let progress = Arc::new(Progress::new(arguments.output.quiet));
+    let concurrency = Concurrency::new(arguments.concurrency, &places);
     let run = Run {
         linked_orgs: arguments.access.linked_orgs()?,
         source: places.source(),
         destination: Arc::clone(&held.storage),
         request: record.request,
         execution_id: execution_id.clone(),
-        concurrency: concurrency(arguments.concurrency),
+        concurrency: concurrency.objects,
+        small_objects: concurrency.small_objects,
         terms: RunTerms::default(),
         plan_limits: PlanLimits::default(),
         transform_limits: TransformLimits::default(),

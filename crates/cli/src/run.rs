@@ -55,13 +55,37 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     })
 }
 
-/// How many objects are processed at the same time: as many as were asked for, else as there are processors.
-pub(crate) fn concurrency(asked: Option<u16>) -> usize {
-    match asked {
-        Some(asked) => usize::from(asked),
-        None => std::thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(usize::from(CONCURRENCY_MAX)),
+/// The default of `--concurrency` where a bucket takes part, for each processor, and its least.
+const OBJECTS_OF_BUCKETS: usize = 2;
+const OBJECTS_OF_BUCKETS_LEAST: usize = 4;
+/// Small objects in the place of one other, by default and where a bucket takes part.
+const SMALL_OBJECTS_OF_BUCKETS: usize = 8;
+
+/// How many objects are processed at the same time.
+pub(crate) struct Concurrency {
+    pub(crate) objects: usize,
+    /// In the place of one other.
+    pub(crate) small_objects: usize,
+}
+
+impl Concurrency {
+    /// As many as were asked for. Else processors are to be busy: between folders as many objects are enough, and from or to
+    /// a bucket more, because they wait for it.
+    pub(crate) fn new(asked: Option<u16>, places: &Places) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let (objects, small_objects) = match asked {
+            Some(asked) => (usize::from(asked), 1),
+            None if places.are_folders() => (processors.min(usize::from(CONCURRENCY_MAX)), 1),
+            None => {
+                let most = usize::from(CONCURRENCY_MAX) / SMALL_OBJECTS_OF_BUCKETS;
+                let objects = (processors * OBJECTS_OF_BUCKETS).max(OBJECTS_OF_BUCKETS_LEAST);
+                (objects.min(most), SMALL_OBJECTS_OF_BUCKETS)
+            }
+        };
+        Self {
+            objects,
+            small_objects,
+        }
     }
 }
 
@@ -109,13 +133,15 @@ impl Job<'_> {
         let held = self.places.hold_destination(&self.execution_id)?;
         let late_allowance = LateAllowance::from_hours(self.arguments.late_allowance_hours)
             .map_err(|error| Failure::usage(error.to_string()))?;
+        let concurrency = Concurrency::new(self.arguments.concurrency, &self.places);
         let run = Run {
             linked_orgs: self.arguments.access.linked_orgs()?,
             source: self.places.source(),
             destination: Arc::clone(&held.storage),
             request: self.request.clone(),
             execution_id: self.execution_id.clone(),
-            concurrency: concurrency(self.arguments.concurrency),
+            concurrency: concurrency.objects,
+            small_objects: concurrency.small_objects,
             terms: RunTerms {
                 late_allowance,
                 scheduled_for: None,

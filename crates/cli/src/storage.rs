@@ -38,6 +38,13 @@ pub(crate) async fn aws_session(aws: &AwsArguments) -> SdkConfig {
 }
 
 impl Places {
+    /// Whether neither is a bucket.
+    pub(crate) fn are_folders(&self) -> bool {
+        [&self.source, &self.destination]
+            .iter()
+            .all(|place| matches!(place, Place::Folder(_)))
+    }
+
     pub(crate) async fn check(
         source: &Location,
         destination: &Location,

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use chrono::Utc;
 use event_recovery_pipeline::{
-    ATTEMPT_SECS_MAX, AuditLooks, CallAuditor, Delivery, Receipt, SourceAccess, State, Task,
-    TransformLimits, Unobserved, WorkError, Worker,
+    ATTEMPT_SECS_MAX, AuditLooks, CallAuditor, Delivery, Receipt, SMALL_OBJECT_BYTES_MAX,
+    SourceAccess, State, Task, TransformLimits, Unobserved, WorkError, Worker,
 };
 use lambda_runtime::{Error, LambdaEvent, tracing};
 use tokio::sync::Semaphore;
@@ -25,6 +25,10 @@ use crate::time::{millis, time_left};
 /// What one task may take of the function's memory: what `docs/limits.md` states for Parquet. Most take
 /// half of it; events of many megabytes on many days take all (`tests/memory.rs`).
 const TASK_MEMORY_MB: u32 = 256;
+/// The same of a task whose object is small. Many of those are in flight at a time, because each takes little but the
+/// latency of its requests. If some that are compressed to a thousandth kill a worker, they are delivered again, and in the
+/// end each alone.
+const SMALL_TASK_MEMORY_MB: u32 = 32;
 /// What the function itself takes of its memory.
 const FUNCTION_MEMORY_MB: u32 = 64;
 /// The least remaining time to begin a task, or a fifth of the timeout if that is less.
@@ -45,7 +49,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 pub struct WorkerFunction {
     tasks: Arc<Tasks>,
     messages: Arc<dyn ChangeVisibility>,
-    concurrency: usize,
+    /// For all tasks together.
+    memory_mb: u32,
     stack: String,
 }
 
@@ -141,7 +146,8 @@ impl WorkerFunction {
         ))
     }
 
-    /// A function around this worker. `memory_mb` decides how many tasks it processes at a time.
+    /// A function around this worker. `memory_mb` and the sizes of their objects decide how many tasks it processes at a
+    /// time.
     pub fn with(
         worker: Worker,
         messages: Arc<dyn ChangeVisibility>,
@@ -149,7 +155,6 @@ impl WorkerFunction {
         memory_mb: u32,
         stack: String,
     ) -> Self {
-        let concurrency = memory_mb.saturating_sub(FUNCTION_MEMORY_MB) / TASK_MEMORY_MB;
         Self {
             tasks: Arc::new(Tasks {
                 worker,
@@ -157,7 +162,7 @@ impl WorkerFunction {
                 deliveries_max,
             }),
             messages,
-            concurrency: concurrency.max(1) as usize,
+            memory_mb: memory_mb.saturating_sub(FUNCTION_MEMORY_MB).max(1),
             stack,
         }
     }
@@ -188,14 +193,12 @@ impl WorkerFunction {
         let until = deadline.checked_sub(ANSWER_TIME).unwrap_or(deadline);
         let mut postponed = Postponed::new(messages, until);
         let begin_until = deadline - reserve;
-        let done = self
-            .work_all(together, self.concurrency, begin_until, &mut postponed)
-            .await;
+        let done = self.work_all(together, begin_until, &mut postponed).await;
         failed.retain(|id| !done.contains(id));
         put_in_turns(&mut alone);
         for received in alone {
             let done = self
-                .work_all(vec![received], 1, begin_until, &mut postponed)
+                .work_all(vec![received], begin_until, &mut postponed)
                 .await;
             failed.retain(|id| !done.contains(id));
         }
@@ -218,21 +221,21 @@ impl WorkerFunction {
         }
     }
 
-    /// Processes the tasks, so many at a time, as long as there is time to begin one. Returns the
-    /// ids of the messages that may be acknowledged.
+    /// Processes the tasks, as many at a time as there is memory for, as long as there is time to begin one.
+    /// Returns the ids of the messages that may be acknowledged.
     async fn work_all(
         &self,
         tasks: Vec<Received>,
-        concurrency: usize,
         begin_until: Instant,
         postponed: &mut Postponed,
     ) -> BTreeSet<String> {
-        let slots = Arc::new(Semaphore::new(concurrency));
+        let memory = Arc::new(Semaphore::new(self.memory_mb as usize));
         let mut attempts = JoinSet::new();
         for received in tasks {
-            let (tasks, slots) = (Arc::clone(&self.tasks), Arc::clone(&slots));
+            let (tasks, memory) = (Arc::clone(&self.tasks), Arc::clone(&memory));
+            let needed_mb = needed_mb(&received.task).min(self.memory_mb);
             attempts.spawn(async move {
-                let Ok(_slot) = slots.acquire().await else {
+                let Ok(_memory) = memory.acquire_many(needed_mb).await else {
                     return (received, Attempt::OutOfTime);
                 };
                 let attempt = tasks.attempt(&received, begin_until).await;
@@ -353,6 +356,14 @@ impl WorkerFunction {
             State::Attempting { .. } | State::Queued { .. } => line.field("state", "open"),
         };
         line.write(&self.stack);
+    }
+}
+
+/// What the task may take of the function's memory.
+fn needed_mb(task: &Task) -> u32 {
+    match task.size <= SMALL_OBJECT_BYTES_MAX {
+        true => SMALL_TASK_MEMORY_MB,
+        false => TASK_MEMORY_MB,
     }
 }
 

@@ -10,6 +10,8 @@
 #[path = "../../pipeline/tests/support/mod.rs"]
 mod support;
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -126,6 +128,41 @@ async fn a_batch_is_recovered_and_acknowledged() {
     let messages = vec![case.message(0, 1).await, case.message(1, 1).await];
     assert!(case.handle(case.faulty(), messages, 300).await.is_empty());
     assert_eq!(case.events(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_batch_of_small_objects_is_in_flight_and_as_many_large_ones_as_memory_allows() {
+    for (size, expected) in [(100, 20), (128 * 1024, 20), (128 * 1024 + 1, 6)] {
+        let case = Case::of(20);
+        let in_flight = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+        let (counts, until) = (
+            Arc::clone(&in_flight),
+            Instant::now() + Duration::from_secs(10),
+        );
+        // Each waits for as many as are expected, and a little for more.
+        let meanwhile = Effect::Meanwhile(Arc::new(move || {
+            let (now, most) = &*counts;
+            most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+            while most.load(SeqCst) < expected && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            now.fetch_sub(1, SeqCst);
+        }));
+        let source = case
+            .faulty()
+            .at_first(Operation::Open, "", u32::MAX, meanwhile);
+        let mut messages = Vec::new();
+        for number in 0..20 {
+            let mut message = case.message(number, 1).await;
+            let mut task: Value = serde_json::from_str(message["body"].as_str().unwrap()).unwrap();
+            task["size"] = json!(size);
+            message["body"] = json!(task.to_string());
+            messages.push(message);
+        }
+        assert!(case.handle(source, messages, 300).await.is_empty());
+        assert_eq!(in_flight.1.load(SeqCst), expected, "of {size} bytes");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -340,7 +377,7 @@ async fn a_source_that_denies_everything_pauses_the_worker_and_burns_no_task() {
         .at_first(Operation::Open, "", u32::MAX, denied);
     let opened = source.log();
     // Memory for one task at a time.
-    let function = case.function(source, 320);
+    let function = case.function(source, 96);
     let mut messages = Vec::new();
     for number in 0..8 {
         messages.push(case.message(number, 2).await);

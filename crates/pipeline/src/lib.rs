@@ -43,6 +43,7 @@
 //!     request: resolution.request,
 //!     execution_id: ExecutionId::parse("example")?,
 //!     concurrency: 2,
+//!     small_objects: 1,
 //!     linked_orgs: LinkedOrgs::default(),
 //!     terms: RunTerms::default(),
 //!     plan_limits: PlanLimits::default(),
@@ -148,4 +149,5 @@ pub use work::day_files::OPEN_DATES_MAX;
 pub use work::delivery::Delivery;
 pub use work::job::{DATES_MAX, TransformLimits};
 pub use work::source_access::{Denials, SourceAccess};
+pub use work::turn::SMALL_OBJECT_BYTES_MAX;
 pub use work::{WorkError, Worker};

@@ -61,6 +61,9 @@ pub struct Run {
     /// Objects that are recovered at the same time; 0 counts as 1. Each may hold two of the runtime's blocking
     /// threads at once, so there must be twice as many.
     pub concurrency: usize,
+    /// Small objects, of at most [`SMALL_OBJECT_BYTES_MAX`](crate::SMALL_OBJECT_BYTES_MAX), that are recovered at the same time in the place of one other;
+    /// 0 counts as 1. Several of them hide the latency of a bucket. Each may hold two threads, too.
+    pub small_objects: usize,
     /// Whose events the backup may hold besides those of the request's org.
     pub linked_orgs: LinkedOrgs,
     /// Recorded with the request of a new run.
@@ -141,6 +144,7 @@ impl Run {
             workers.spawn(consume(
                 Arc::clone(&queue),
                 Arc::clone(&worker),
+                Turns::for_one_or(self.small_objects),
                 stop.clone(),
             ));
         }
@@ -227,19 +231,19 @@ impl Run {
     }
 }
 
-/// Consumes tasks until the queue is closed and empty. Recovers one object at a time, while others wait for their
-/// receipts.
+/// Consumes tasks until the queue is closed and empty. Recovers one object at a time, or some small ones, while others wait
+/// for their receipts.
 async fn consume(
     queue: Arc<InProcessQueue>,
     worker: Arc<Worker>,
+    turns: Turns,
     stop: watch::Receiver<bool>,
 ) -> Result<(), WorkError> {
-    let turns = Turns::new(1);
     let mut deliveries = FuturesUnordered::new();
     let mut ended = Ok(());
     loop {
         let next = async {
-            let turn = turns.next().await;
+            let turn = turns.next_small().await;
             let is_stopped = *stop.borrow();
             match is_stopped {
                 true => None,
@@ -273,6 +277,7 @@ async fn deliver(
     stop: &watch::Receiver<bool>,
 ) -> Result<(), WorkError> {
     let mut wait = Duration::from_millis(RETRY_MILLIS);
+    turns.extend(&mut turn, task.size).await;
     for number in 1..=DELIVERIES_MAX {
         let delivery = Delivery {
             number,
@@ -304,7 +309,8 @@ async fn deliver(
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(Duration::from_millis(RETRY_MILLIS_MAX));
         if turn.has_ended() {
-            turn = turns.next().await;
+            turn = turns.next_small().await;
+            turns.extend(&mut turn, task.size).await;
         }
     }
     Ok(())

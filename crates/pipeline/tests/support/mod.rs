@@ -203,6 +203,7 @@ impl Sandbox {
             request,
             execution_id: run.clone(),
             concurrency: 2,
+            small_objects: 1,
             terms: RunTerms::default(),
             plan_limits: PlanLimits::default(),
             transform_limits: TransformLimits::default(),
