@@ -95,13 +95,22 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.sendfile(file)
 
     def list_objects(self, objects, query):
-        prefix = query.get("prefix", "")
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter")
         with self.server.lock:
             found = sorted((key, stored) for key, stored in objects.items() if key.startswith(prefix))
+        listed, folders = [], {}
+        for key, stored in found:
+            first, slash, _ = key[len(prefix):].partition(delimiter) if delimiter else (key, "", "")
+            if slash:
+                folders[f"{prefix}{first}/"] = None
+            else:
+                listed.append((key, stored))
         contents = "".join(
             f"<Contents><Key>{escape(urllib.parse.quote(key))}</Key><Size>{stored.size}</Size>"
             f"<ETag>{escape(stored.etag)}</ETag><LastModified>2024-04-01T00:00:00Z</LastModified></Contents>"
-            for key, stored in found)
+            for key, stored in listed)
+        contents += "".join(
+            f"<CommonPrefixes><Prefix>{escape(urllib.parse.quote(folder))}</Prefix></CommonPrefixes>" for folder in folders)
         self.answer(200, f"<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>".encode())
 
     def do_PUT(self):
