@@ -85,6 +85,36 @@ fn a_large_object_takes_no_more_memory_than_stated() {
 const DAYS: i64 = 60;
 const EVENT_BYTES: usize = 15 * 1024 * 1024;
 
+/// One object after the other: what one has taken is there for the next.
+#[test]
+fn many_objects_take_no_more_memory_than_one() {
+    let sample = Sample::new(&[
+        "--hours",
+        "2",
+        "--objects-per-hour",
+        "16",
+        "--object-bytes",
+        "6MB",
+    ]);
+    let arguments = [
+        "--start",
+        "2024-04-01T00:00:00Z",
+        "--end",
+        "2024-04-01T02:00:00Z",
+        "--concurrency",
+        "1",
+    ];
+    for (format, mib_max) in [("ndjson", 48), ("parquet", 128)] {
+        let destination = sample.destination(format);
+        let mut command = sample.run_command(
+            &destination,
+            &[&arguments[..], &["--format", format]].concat(),
+        );
+        let mib = resident_mib_max(&mut command, 0);
+        assert!(mib <= mib_max, "{format}: {mib} MiB");
+    }
+}
+
 /// A backup of one object with one event for each day. The object is small although its events and their
 /// Parquet pages are large: the text repeats within the compression window of the object, but not within
 /// that of a page.

@@ -18,6 +18,7 @@ import access
 import counting
 import diagnosis
 import events
+import handling
 import late
 import parameters
 import truth
@@ -292,7 +293,7 @@ SCENARIOS = [
     (command_line, "recovery"), (schedule_fires_twice, "drill"), (events.each_event, "recovery"),
     (counting.requests_of_a_clean_run, "recovery"),
     (access.statements_are_needed, "recovery"), (access.nothing_more, "recovery"),
-    (objects_that_cannot_be_read, "drill"), (network_fails, "recovery"),
+    (handling.runs_are_handled, "recovery"), (objects_that_cannot_be_read, "drill"), (network_fails, "recovery"),
     (late.objects_that_come_late, "late"), (parameters.parameters_reach_the_functions, "shapes"),
     (acceptance_needs_its_account, "recovery"),
 ]

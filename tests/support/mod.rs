@@ -177,7 +177,7 @@ pub fn check_balance(report: &Value) {
     );
     assert_eq!(
         sum("objects", &["planned"]),
-        sum("objects", &["done", "failed", "missing"])
+        sum("objects", &["done", "failed", "missing", "lost"])
     );
     assert_eq!(
         sum("bytes", &["read"]),

@@ -29,7 +29,8 @@ pub use deployment::{Deployment, DeploymentError, InvocationError};
 pub use notification::{Topic, TopicError};
 pub use queues::{Message, Queue};
 pub use session::{
-    AssumedRole, SOURCE_KMS_KEYS_MAX, SessionSettings, assume, session, source_session_policy,
+    AssumedRole, SOURCE_KMS_KEYS_MAX, SessionSettings, assume, caller_arn, session,
+    source_session_policy,
 };
 pub use side::Side;
 

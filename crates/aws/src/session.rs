@@ -124,6 +124,13 @@ pub fn source_session_policy(
     .to_string()
 }
 
+/// The ARN of whoever the session's credentials belong to. `None` where AWS does not say.
+pub async fn caller_arn(config: &SdkConfig) -> Option<String> {
+    let client = aws_sdk_sts::Client::new(config);
+    let identity = client.get_caller_identity().send().await.ok()?;
+    identity.arn
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::Value;

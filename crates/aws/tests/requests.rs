@@ -19,8 +19,8 @@ use async_trait::async_trait;
 use chrono::Utc;
 use event_recovery_aws::{Bucket, Encryption, s3_client};
 use event_recovery_pipeline::{
-    AuditCall, AuditLooks, CallAuditor, CreateObject, Delivery, OrgId, QueueError, Records,
-    SourceAccess, Task, TransformLimits, Unobserved, Worker,
+    AuditCall, AuditLooks, CallAuditor, Cancellations, CreateObject, Delivery, OrgId, QueueError,
+    Records, SourceAccess, Task, TransformLimits, Unobserved, Worker,
 };
 use loopback::session_at;
 use serde_json::json;
@@ -38,6 +38,11 @@ impl CallAuditor for NoAudit {
     }
 }
 
+/// Whether it asks for the mark of a cancelled run, by a listing.
+fn asks_for_the_mark(request: &Request) -> bool {
+    request.path.contains("list-type=2") && request.path.contains("cancelled.json")
+}
+
 /// As S3 answers a role that may list only below some prefixes: what is absent is denied.
 fn answer(request: &Request) -> Reply {
     let is_get = request.method == "GET";
@@ -49,6 +54,9 @@ fn answer(request: &Request) -> Reply {
         let record = json!({"version": 1, "number": 1, "deadline": "2999-01-01T00:00:00Z", "wait_hours": 24,
             "ended": false});
         return Reply::Answer(200, record.to_string());
+    }
+    if asks_for_the_mark(request) {
+        return Reply::Answer(200, "<ListBucketResult></ListBucketResult>".to_owned());
     }
     if request.method == "PUT" && request.path.starts_with("/destination/") {
         return Reply::Answer(200, String::new());
@@ -81,6 +89,7 @@ async fn worker(server: &StandIn) -> Worker {
         observer: Arc::new(Unobserved),
         access: SourceAccess::default(),
         audits: AuditLooks::default(),
+        cancellations: Cancellations::default(),
     }
 }
 
@@ -120,6 +129,7 @@ async fn a_clean_object_costs_one_get_one_put_for_each_file_and_one_for_its_rece
     let mut counts: BTreeMap<(String, &str), usize> = BTreeMap::new();
     for request in server.requests("") {
         let kinds = [
+            "cancelled.json",
             "/source/main_stream/",
             "/receipts/",
             "/execution_id%3Drun/",
@@ -129,7 +139,9 @@ async fn a_clean_object_costs_one_get_one_put_for_each_file_and_one_for_its_rece
         let kind = kind.unwrap_or_else(|| panic!("{request:?}"));
         *counts.entry((request.method, kind)).or_default() += 1;
     }
+    // One look for each worker and run in fifteen seconds, whatever the number of objects.
     let expected = [
+        ("GET", "cancelled.json", 1),
         ("GET", "/audit.json", 1),
         ("GET", "/source/main_stream/", OBJECTS),
         ("PUT", "/execution_id%3Drun/", OBJECTS),

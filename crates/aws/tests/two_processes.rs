@@ -63,6 +63,7 @@ async fn carry_out(source: &Path, bucket: Bucket) -> Report {
         execution_id: ExecutionId::parse("run").unwrap(),
         concurrency: 2,
         small_objects: 1,
+        only: None,
         terms: RunTerms::default(),
         plan_limits: PlanLimits::default(),
         transform_limits: TransformLimits::default(),

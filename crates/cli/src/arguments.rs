@@ -6,16 +6,16 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use event_recovery_pipeline::{
     Compression, Format, LAG_DEFAULT_SECS, LATE_ALLOWANCE_HOURS_DEFAULT, LATE_ALLOWANCE_HOURS_MAX,
-    LEAD_DEFAULT_SECS, LinkedOrgs, RecoveryRequest, Tolerance, WindowKind,
+    LEAD_DEFAULT_SECS, RecoveryRequest, Tolerance, WindowKind,
 };
 
 use crate::bytes::parse_bytes;
-use crate::failure::Failure;
+use crate::common_arguments::{AccessArguments, AwsArguments, CONCURRENCY_MAX, OutputArguments};
+use crate::handling_arguments::{
+    AcceptLossArguments, CancelArguments, KnownRunArguments, LedgerArguments, ListArguments,
+    RecheckArguments, ReportArguments, ResumeArguments,
+};
 use crate::location::Location;
-use crate::output::Output;
-
-/// Most objects at a time. Each holds up to two of the threads that may block, of which tokio has 512.
-pub(crate) const CONCURRENCY_MAX: u16 = 256;
 
 /// Recovers platform event backups: every event exactly as it was, with a report that proves it.
 #[derive(Debug, Parser)]
@@ -37,7 +37,12 @@ pub(crate) enum Command {
     Run(RunArguments),
     Start(StartArguments),
     Status(StatusArguments),
+    List(ListArguments),
+    Resume(ResumeArguments),
     Recheck(RecheckArguments),
+    Cancel(CancelArguments),
+    AcceptLoss(AcceptLossArguments),
+    Report(ReportArguments),
     DeadLetters(DeadLettersArguments),
     Split(SplitArguments),
     /// Print shell completions
@@ -58,7 +63,12 @@ impl Command {
             Self::Run(_) => "run",
             Self::Start(_) => "start",
             Self::Status(_) => "status",
+            Self::List(_) => "list",
+            Self::Resume(_) => "resume",
             Self::Recheck(_) => "recheck",
+            Self::Cancel(_) => "cancel",
+            Self::AcceptLoss(_) => "accept-loss",
+            Self::Report(_) => "report",
             Self::DeadLetters(_) => "dead-letters",
             Self::Split(_) => "split",
             Self::Completions { .. } => "completions",
@@ -72,8 +82,25 @@ impl Command {
             Self::Completions { .. } => Some("the completions"),
             Self::Sample(SampleArguments { json, .. }) => json.then_some("what was written"),
             Self::Status(StatusArguments { json, .. }) => json.then_some("the report"),
+            Self::List(ListArguments { json, .. }) => json.then_some("the runs"),
             Self::Run(RunArguments { output, .. })
-            | Self::Recheck(RecheckArguments { output, .. }) => output.json.then_some("the report"),
+            | Self::Resume(ResumeArguments {
+                run: KnownRunArguments { output, .. },
+                ..
+            })
+            | Self::Recheck(RecheckArguments {
+                run: KnownRunArguments { output, .. },
+            })
+            | Self::Cancel(CancelArguments {
+                ledger: LedgerArguments { output, .. },
+            })
+            | Self::AcceptLoss(AcceptLossArguments {
+                ledger: LedgerArguments { output, .. },
+                ..
+            })
+            | Self::Report(ReportArguments {
+                ledger: LedgerArguments { output, .. },
+            }) => output.json.then_some("the report"),
             Self::DeadLetters(DeadLettersArguments { output, .. }) => {
                 output.json.then_some("the dead letters")
             }
@@ -182,43 +209,6 @@ impl RunArguments {
     }
 }
 
-/// List the hours of a run again, and recover what came since
-///
-/// Compares the hours with everything that the run has planned. Objects that came since are recovered under
-/// the same execution id; objects that have changed or are gone since are named; what is done stays as it
-/// is. Then audits the run again. Lists again also when the run is final. An interrupted recheck is
-/// resumed by the same command.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  event-recovery recheck --destination recovered --execution-id my-run --source backup
-  event-recovery recheck --stack event-recovery --execution-id my-run --json
-
-Exit codes: 0 complete; 1 could not run; 2 usage; 3 finished, but something needs a look;
-130 interrupted.")]
-pub(crate) struct RecheckArguments {
-    /// Have this stack recheck the run, with its own access and destination
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["destination", "source", "source_role_arn", "concurrency"])]
-    pub(crate) stack: Option<String>,
-    /// The destination of the run: a folder or s3://BUCKET/PREFIX
-    #[arg(long, value_name = "DIR|s3://...", required_unless_present = "stack")]
-    pub(crate) destination: Option<Location>,
-    /// The run's id
-    #[arg(long, value_name = "ID")]
-    pub(crate) execution_id: String,
-    /// The folder that holds `main_stream`, or s3://BUCKET [default: the bucket that the run read]
-    #[arg(long, value_name = "DIR|s3://...")]
-    pub(crate) source: Option<Location>,
-    #[command(flatten)]
-    pub(crate) access: AccessArguments,
-    #[command(flatten)]
-    pub(crate) aws: AwsArguments,
-    /// How many objects at the same time [default: as many as there are processors, or more if a bucket takes part]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=i64::from(CONCURRENCY_MAX)))]
-    pub(crate) concurrency: Option<u16>,
-    #[command(flatten)]
-    pub(crate) output: OutputArguments,
-}
-
 /// Show the dead letters of a stack, and remove those whose work is done
 ///
 /// A dead letter stays in its queue for 14 days, and its alarm with it, also when the run was completed since. A
@@ -239,31 +229,6 @@ pub(crate) struct DeadLettersArguments {
     pub(crate) aws: AwsArguments,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
-}
-
-/// How a source is reached and read.
-#[derive(Debug, Args)]
-pub(crate) struct AccessArguments {
-    /// The role that reads the source bucket: the platform's
-    #[arg(long, value_name = "ARN")]
-    pub(crate) source_role_arn: Option<String>,
-    /// The external id that the role's trust policy requires
-    #[arg(long, value_name = "ID", requires = "source_role_arn")]
-    pub(crate) external_id: Option<String>,
-    /// The source bucket's region, if it differs from the destination's
-    #[arg(long, value_name = "REGION")]
-    pub(crate) source_region: Option<String>,
-    /// An org whose events the backup may hold besides its own; may be given several times. Only matters for events
-    /// next to damage [default: any]
-    #[arg(long = "linked-org", value_name = "ID")]
-    linked_orgs: Vec<String>,
-}
-
-impl AccessArguments {
-    pub(crate) fn linked_orgs(&self) -> Result<LinkedOrgs, Failure> {
-        LinkedOrgs::parse(&self.linked_orgs.join(","))
-            .map_err(|error| Failure::usage(format!("`--linked-org` is {error}")))
-    }
 }
 
 /// What is to be recovered.
@@ -315,38 +280,6 @@ impl RequestArguments {
             dry_run: self.dry_run,
             execution_id: self.execution_id.clone(),
         }
-    }
-}
-
-/// How AWS is reached; credentials come from where the AWS tools find them.
-#[derive(Debug, Args)]
-pub(crate) struct AwsArguments {
-    /// The profile of the AWS configuration files: with keys, a role, SSO or a `credential_process` [default: as the
-    /// AWS tools find it]
-    #[arg(long, value_name = "NAME")]
-    pub(crate) profile: Option<String>,
-    /// The AWS region [default: as the AWS tools find it]
-    #[arg(long, value_name = "REGION")]
-    pub(crate) region: Option<String>,
-    /// Another endpoint than AWS's, for emulators
-    #[arg(long, value_name = "URL")]
-    pub(crate) endpoint_url: Option<String>,
-}
-
-/// What is shown.
-#[derive(Debug, Args)]
-pub(crate) struct OutputArguments {
-    /// Print the report as JSON on stdout
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// No progress and no summary
-    #[arg(long)]
-    pub(crate) quiet: bool,
-}
-
-impl OutputArguments {
-    pub(crate) fn output(&self) -> Output {
-        Output::of(self.json, self.quiet)
     }
 }
 

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use chrono::SecondsFormat;
 use event_recovery_aws::{DeploymentError, InvocationError};
 use event_recovery_pipeline::{
-    AuditError, ExecutionIdError, LedgerError, PlanError, RequestError, RequestId, RunError,
-    StorageError, WorkError,
+    AuditError, ExecutionIdError, LedgerError, LossError, PlanError, RequestError, RequestId,
+    RunError, StorageError, WorkError,
 };
 
 use crate::terminal::say;
@@ -124,6 +124,19 @@ impl From<RequestError> for Failure {
 impl From<ExecutionIdError> for Failure {
     fn from(error: ExecutionIdError) -> Self {
         Self::usage(error.to_string())
+    }
+}
+
+impl From<LossError> for Failure {
+    fn from(error: LossError) -> Self {
+        let hint = error.hint();
+        match error {
+            LossError::Ledger(error) => error.into(),
+            LossError::Recovered(_) => Self::could_not_run(error.to_string()).hint_if_any(hint),
+            LossError::NotPlanned { .. } | LossError::Reason => {
+                Self::usage(error.to_string()).hint_if_any(hint)
+            }
+        }
     }
 }
 

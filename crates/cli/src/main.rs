@@ -1,16 +1,25 @@
 //! The command line of event-recovery: reads the arguments and hands over.
 
+mod accept_loss;
 mod arguments;
 mod bytes;
+mod cancel;
+mod common_arguments;
 mod dead_letters;
 mod failure;
 mod folders;
 mod follow;
+mod handling_arguments;
+mod known_run;
+mod ledger_place;
+mod list;
 mod location;
 mod log;
 mod output;
 mod progress;
 mod recheck;
+mod report;
+mod resume;
 mod run;
 mod runtime;
 mod sample;
@@ -57,7 +66,12 @@ fn carry_out(command: &Command) -> Result<ExitCode, Failure> {
         Command::Run(arguments) => run::run(arguments),
         Command::Start(arguments) => start::start(arguments),
         Command::Status(arguments) => status::status(arguments),
+        Command::List(arguments) => list::list(arguments),
+        Command::Resume(arguments) => resume::resume(arguments),
         Command::Recheck(arguments) => recheck::recheck(arguments),
+        Command::Cancel(arguments) => cancel::cancel(arguments),
+        Command::AcceptLoss(arguments) => accept_loss::accept(arguments),
+        Command::Report(arguments) => report::report(arguments),
         Command::DeadLetters(arguments) => dead_letters::dead_letters(arguments),
         Command::Split(arguments) => split::split(arguments),
         Command::Completions { shell } => {

@@ -1,30 +1,25 @@
 //! `event-recovery recheck`.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use event_recovery_aws::{Bucket, BucketUrl, Deployment, InvocationError, s3_client};
 use event_recovery_pipeline::{
-    AuditError, CheckedRecheck, Ended, ExecutionId, Ledger, LedgerError, PlanLimits, RecheckAnswer,
-    RecheckPayload, RecheckRecord, Records, Report, RequestRecord, Run, RunTerms, TransformLimits,
-    audit_record, find_record,
+    CheckedRecheck, ExecutionId, Ledger, LedgerError, RecheckAnswer, RecheckPayload, RecheckRecord,
+    Report, audit_record, find_record,
 };
-use tokio::sync::watch;
 
-use crate::arguments::RecheckArguments;
 use crate::failure::{Failure, INTERRUPTED};
 use crate::follow::FAILED_LOOKS_MAX;
+use crate::handling_arguments::{KnownRunArguments, RecheckArguments};
+use crate::known_run::{Errand, carry_on, show};
 use crate::location::Location;
-use crate::output::exit_code;
 use crate::progress::Progress;
-use crate::run::Concurrency;
 use crate::runtime;
-use crate::signals::{next_signal, stop_on_signal};
+use crate::signals::next_signal;
 use crate::start::PLANNER_OUTPUT;
-use crate::storage::{Places, Recovered, aws_session};
-use crate::summary;
+use crate::storage::aws_session;
 use crate::terminal::say;
 
 /// The time between two polls of a stack's ledger.
@@ -33,11 +28,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const UNANSWERED_MAX: Duration = Duration::from_secs(20 * 60);
 
 pub(crate) fn recheck(arguments: &RecheckArguments) -> Result<ExitCode, Failure> {
+    let arguments = &arguments.run;
     let execution_id = ExecutionId::parse(&arguments.execution_id)?;
     runtime::block_on(async {
         match (&arguments.stack, &arguments.destination) {
             (Some(stack), _) => in_stack(arguments, stack, &execution_id).await,
-            (None, Some(destination)) => here(arguments, destination, &execution_id).await,
+            (None, Some(destination)) => {
+                carry_on(arguments, destination, &execution_id, Errand::Recheck).await
+            }
             (None, None) => Err(Failure::usage(
                 "neither `--destination` nor `--stack` is given",
             )),
@@ -45,83 +43,9 @@ pub(crate) fn recheck(arguments: &RecheckArguments) -> Result<ExitCode, Failure>
     })
 }
 
-/// Rechecks on this machine.
-async fn here(
-    arguments: &RecheckArguments,
-    destination: &Location,
-    execution_id: &ExecutionId,
-) -> Result<ExitCode, Failure> {
-    let record = match Recovered::open(destination, &arguments.aws).await {
-        Recovered::Folder(folder) => request_of(&folder, execution_id).await?,
-        Recovered::Bucket(bucket) => request_of(&bucket, execution_id).await?,
-    };
-    let source = match (&arguments.source, &record.source) {
-        (Some(source), _) => source.clone(),
-        (None, Some(url)) => url.parse().map_err(Failure::could_not_run)?,
-        (None, None) => {
-            return Err(Failure::usage(format!(
-                "the run `{execution_id}` read a folder, which may be elsewhere by now"
-            ))
-            .hint("give the folder that holds `main_stream` with `--source`"));
-        }
-    };
-    let places = Places::check(&source, destination, &arguments.aws, &arguments.access).await?;
-    let held = places.hold_destination(execution_id)?;
-    let progress = Arc::new(Progress::new(arguments.output.quiet));
-    let concurrency = Concurrency::new(arguments.concurrency, &places);
-    let run = Run {
-        linked_orgs: arguments.access.linked_orgs()?,
-        source: places.source(),
-        destination: Arc::clone(&held.storage),
-        request: record.request,
-        execution_id: execution_id.clone(),
-        concurrency: concurrency.objects,
-        small_objects: concurrency.small_objects,
-        terms: RunTerms::default(),
-        plan_limits: PlanLimits::default(),
-        transform_limits: TransformLimits::default(),
-        observer: progress.clone(),
-    };
-    let (stop_sender, stop) = watch::channel(false);
-    let told = Arc::clone(&progress);
-    tokio::spawn(stop_on_signal(stop_sender, move || {
-        told.say("stopping after the objects in flight; once more to quit at once");
-    }));
-    let ended = run.recheck(stop).await;
-    progress.finish();
-    match ended? {
-        Ended::Audited(report) => show(arguments, &report, destination),
-        Ended::Stopped => {
-            say("stopped; the same command resumes the recheck");
-            Ok(ExitCode::from(INTERRUPTED))
-        }
-    }
-}
-
-fn show(
-    arguments: &RecheckArguments,
-    report: &Report,
-    destination: &Location,
-) -> Result<ExitCode, Failure> {
-    arguments.output.output().show("the report", report, || {
-        summary::of_report(report, destination)
-    })?;
-    Ok(exit_code(report.verdict))
-}
-
-async fn request_of(
-    storage: &impl Records,
-    execution_id: &ExecutionId,
-) -> Result<RequestRecord, Failure> {
-    let key = Ledger::new(execution_id.clone()).request_key();
-    let record = find_record::<RequestRecord>(storage, &key).await?;
-    let record = record.map(|(record, _)| record);
-    record.ok_or_else(|| AuditError::UnknownRun(execution_id.clone()).into())
-}
-
 /// Has a stack recheck the run, and follows it to its report.
 async fn in_stack(
-    arguments: &RecheckArguments,
+    arguments: &KnownRunArguments,
     stack: &str,
     execution_id: &ExecutionId,
 ) -> Result<ExitCode, Failure> {
@@ -181,7 +105,7 @@ async fn in_stack(
         }
     };
     following.progress.finish();
-    show(arguments, &report?, &Location::Bucket(url))
+    show(arguments.output.output(), &report?, &Location::Bucket(url))
 }
 
 /// The recheck of a run by a stack, as its ledger shows it.

@@ -12,7 +12,8 @@ use event_recovery_pipeline::{
 };
 use tokio::sync::watch;
 
-use crate::arguments::{CONCURRENCY_MAX, RunArguments};
+use crate::arguments::RunArguments;
+use crate::common_arguments::CONCURRENCY_MAX;
 use crate::failure::{Failure, INTERRUPTED};
 use crate::output::{exit_code, print_json};
 use crate::progress::Progress;
@@ -149,6 +150,7 @@ impl Job<'_> {
             },
             plan_limits: PlanLimits::default(),
             transform_limits: TransformLimits::default(),
+            only: None,
             observer: self.progress.clone(),
         };
         let (stop_sender, stop) = watch::channel(false);

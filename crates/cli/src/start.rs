@@ -195,7 +195,7 @@ fn with_execution_id(arguments: &StartArguments) -> Result<RecoveryRequest, Fail
 }
 
 /// Waits for the report of the run.
-async fn watch(
+pub(crate) async fn watch(
     bucket: &Bucket,
     execution_id: &ExecutionId,
     planned: u64,

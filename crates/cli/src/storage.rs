@@ -11,7 +11,7 @@ use event_recovery_pipeline::{
     Destination, ExecutionId, FolderLock, FolderLockError, Ledger, LocalFolder, Source,
 };
 
-use crate::arguments::{AccessArguments, AwsArguments};
+use crate::common_arguments::{AccessArguments, AwsArguments};
 use crate::failure::Failure;
 use crate::folders::{check_destination, check_source};
 use crate::location::Location;

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use chrono::Utc;
 use event_recovery_pipeline::{
-    ATTEMPT_SECS_MAX, AuditLooks, CallAuditor, Delivery, Receipt, SMALL_OBJECT_BYTES_MAX,
-    SourceAccess, State, Task, TransformLimits, Unobserved, WorkError, Worker,
+    ATTEMPT_SECS_MAX, AuditLooks, CallAuditor, Cancellations, Delivery, Receipt,
+    SMALL_OBJECT_BYTES_MAX, SourceAccess, State, Task, TransformLimits, Unobserved, WorkError,
+    Worker,
 };
 use lambda_runtime::{Error, LambdaEvent, tracing};
 use tokio::sync::Semaphore;
@@ -135,6 +136,7 @@ impl WorkerFunction {
             observer: Arc::new(Unobserved),
             access: SourceAccess::default(),
             audits: AuditLooks::default(),
+            cancellations: Cancellations::default(),
         };
         let messages = Arc::new(clients.queue(settings.task_queue_url));
         Ok(Self::with(
@@ -243,7 +245,7 @@ impl WorkerFunction {
             });
         }
         let mut acknowledged = BTreeSet::new();
-        let mut paused = 0_u32;
+        let (mut paused, mut cancelled) = (0_u32, 0_u32);
         while let Some(attempt) = attempts.join_next().await {
             // The message of one that died stays among the failed.
             let Ok((received, attempt)) =
@@ -261,6 +263,11 @@ impl WorkerFunction {
                             self.log_receipt(&received, &receipt, took);
                             acknowledged.insert(received.message_id);
                         }
+                        // Nothing but resuming the run queues it again.
+                        Err(WorkError::Cancelled(_)) => {
+                            cancelled += 1;
+                            acknowledged.insert(received.message_id);
+                        }
                         Err(error) => self.retry_later(received, &error, took, postponed),
                     }
                 }
@@ -276,6 +283,12 @@ impl WorkerFunction {
                     postponed.add(received.message, wait_secs);
                 }
             }
+        }
+        if cancelled > 0 {
+            tracing::info!(
+                tasks = cancelled,
+                "not begun, since their run was cancelled"
+            );
         }
         if paused > 0 {
             tracing::warn!(

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use aws_lambda_events::sqs::SqsEvent;
+use chrono::Utc;
 use event_recovery_lambda::{ChangeVisibility, WorkerFunction};
-use event_recovery_pipeline::{Problem, QueueError, State, Worker};
+use event_recovery_pipeline::{Cancellation, Ledger, Problem, QueueError, State, Worker};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 use support::doubles::{Effect, FaultyStorage, Operation, transient};
@@ -162,6 +163,25 @@ async fn a_whole_batch_of_small_objects_is_in_flight_and_as_many_large_ones_as_m
         }
         assert!(case.handle(source, messages, 300).await.is_empty());
         assert_eq!(in_flight.1.load(SeqCst), expected, "of {size} bytes");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tasks_of_a_cancelled_run_are_acknowledged_and_leave_nothing() {
+    let case = Case::of(3);
+    let ledger = Ledger::new(id("run"));
+    let destination = case.sandbox.destination();
+    let cancelled = Cancellation::write(&*destination, &ledger, None, Utc::now());
+    cancelled.await.unwrap();
+    let source = case.faulty();
+    let opened = source.log();
+    let mut messages = vec![case.message(0, 1).await, case.message(1, 4).await];
+    // The last delivery is announced before any task of the batch.
+    messages.push(case.message(2, 10).await);
+    assert!(case.handle(source, messages, 300).await.is_empty());
+    assert_eq!(opened.calls(Operation::Open, ""), 0);
+    for key in &case.keys {
+        assert!(case.sandbox.receipt(&id("run"), key).is_none(), "{key}");
     }
 }
 

@@ -5,6 +5,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::print_stdout,
     clippy::panic,
     missing_docs,
@@ -70,6 +71,7 @@ fn main() {
         execution_id: ExecutionId::parse("small").unwrap(),
         concurrency: 1,
         small_objects: 1,
+        only: None,
         linked_orgs: LinkedOrgs::default(),
         terms: RunTerms::default(),
         plan_limits: PlanLimits::default(),

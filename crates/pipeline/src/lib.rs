@@ -44,6 +44,7 @@
 //!     execution_id: ExecutionId::parse("example")?,
 //!     concurrency: 2,
 //!     small_objects: 1,
+//!     only: None,
 //!     linked_orgs: LinkedOrgs::default(),
 //!     terms: RunTerms::default(),
 //!     plan_limits: PlanLimits::default(),
@@ -68,6 +69,7 @@ mod queue;
 mod recheck;
 mod request;
 mod run;
+mod runs;
 mod storage;
 mod work;
 
@@ -91,8 +93,10 @@ pub use contract::planner_error::{PlannerError, PlannerErrorKind};
 pub use contract::recheck::{CheckedRecheck, DueAnswer, RecheckAnswer, RecheckPayload};
 pub use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
 pub use ledger::audit_record::{AuditAnswer, AuditAnswerKind, AuditRecord, audit_record};
+pub use ledger::cancellation::Cancellation;
 pub use ledger::hour::{HourHead, HourTasks};
 pub use ledger::late_plan::LatePlanRecord;
+pub use ledger::loss::LossRecord;
 pub use ledger::observer::{Observer, Unobserved};
 pub use ledger::orgs::{ORGS_MAX, Orgs};
 pub use ledger::plan_record::{PlanRecord, PlannedDay, PlannedObjects};
@@ -101,8 +105,8 @@ pub use ledger::provisional::ProvisionalRecord;
 pub use ledger::receipt::{ByteCounts, Counts, Done, EventCounts, Output, Receipt, State};
 pub use ledger::recheck_record::{NamedKeys, RecheckRecord};
 pub use ledger::report::{
-    AuditDigests, Finality, HourBalance, LateCounts, ObjectCounts, OutputCounts, Report, Times,
-    Unrecovered, Verdict,
+    AcceptedLoss, AuditDigests, Finality, HourBalance, LateCounts, ObjectCounts, OutputCounts,
+    Report, Times, Unrecovered, Verdict,
 };
 pub use ledger::seal::{Seal, digest};
 pub use ledger::{
@@ -134,6 +138,9 @@ pub use request::window::{
 };
 pub use request::{REQUEST_BYTES_MAX, RecoveryRequest, RequestLimits, Resolution};
 pub use run::{Ended, Run, RunError};
+pub use runs::list::{ListedRun, RunState, list_runs};
+pub use runs::loss::{LOSS_REASON_CHARS_MAX, LossError, accept_loss, revoke_loss};
+pub use runs::planned_object::planned_object;
 pub use storage::file_system::{FileSystem, NewFile, WholeFileSystem};
 pub use storage::folder_lock::{FolderLock, FolderLockError};
 pub use storage::listing::{count_objects, list_all, list_entries};
@@ -145,6 +152,7 @@ pub use storage::{
     StagedObject, StorageError, StorageOperation, UnreadableEntry, Written,
 };
 pub use work::audit_looks::AuditLooks;
+pub use work::cancellations::Cancellations;
 pub use work::day_files::OPEN_DATES_MAX;
 pub use work::delivery::Delivery;
 pub use work::job::{DATES_MAX, TransformLimits};

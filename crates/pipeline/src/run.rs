@@ -15,6 +15,7 @@ use tracing::debug;
 use crate::audit::audit;
 use crate::audit::error::AuditError;
 use crate::backup::linked_orgs::LinkedOrgs;
+use crate::backup::source_key::SourceKey;
 use crate::ledger::observer::Observer;
 use crate::ledger::report::Report;
 use crate::plan::error::PlanError;
@@ -28,6 +29,7 @@ use crate::request::resolved::ResolvedRequest;
 use crate::storage::blocking::do_work;
 use crate::storage::{Destination, Source};
 use crate::work::audit_looks::AuditLooks;
+use crate::work::cancellations::Cancellations;
 use crate::work::delivery::Delivery;
 use crate::work::job::TransformLimits;
 use crate::work::source_access::SourceAccess;
@@ -72,6 +74,8 @@ pub struct Run {
     pub plan_limits: PlanLimits,
     /// Limits of each object.
     pub transform_limits: TransformLimits,
+    /// Recovers this object and no other; `None` for all.
+    pub only: Option<SourceKey>,
     /// Receives progress.
     pub observer: Arc<dyn Observer>,
 }
@@ -138,12 +142,14 @@ impl Run {
             observer: Arc::clone(&self.observer),
             access: SourceAccess::default(),
             audits: AuditLooks::default(),
+            cancellations: Cancellations::default(),
         });
         let mut workers = JoinSet::new();
         for _ in 0..self.concurrency.max(1) {
             workers.spawn(consume(
                 Arc::clone(&queue),
                 Arc::clone(&worker),
+                self.only.clone(),
                 Turns::for_one_or(self.small_objects),
                 stop.clone(),
             ));
@@ -174,10 +180,15 @@ impl Run {
         if *stop.borrow() {
             return Ok(Ended::Stopped);
         }
-        if let Some(error) = first_error {
-            return Err(error.into());
+        // The report of a run that was cancelled says so.
+        match first_error {
+            None | Some(WorkError::Cancelled(_)) => {}
+            Some(error) => return Err(error.into()),
         }
-        planned?;
+        match planned {
+            Ok(()) | Err(PlanError::Cancelled { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         Ok(Ended::Audited(Box::new(self.audit().await?)))
     }
 
@@ -236,6 +247,7 @@ impl Run {
 async fn consume(
     queue: Arc<InProcessQueue>,
     worker: Arc<Worker>,
+    only: Option<SourceKey>,
     turns: Turns,
     stop: watch::Receiver<bool>,
 ) -> Result<(), WorkError> {
@@ -253,6 +265,7 @@ async fn consume(
         tokio::select! {
             biased;
             next = next, if deliveries.len() < DELIVERIES_AT_ONCE => match next {
+                Some((task, _)) if only.as_ref().is_some_and(|only| *only != task.key) => {}
                 Some((task, turn)) => deliveries.push(deliver(&worker, task, &turns, turn, &stop)),
                 None => break,
             },

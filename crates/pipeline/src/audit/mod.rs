@@ -9,7 +9,7 @@ pub(crate) mod tally;
 
 use std::time::Instant;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tracing::{debug, instrument};
 
 use crate::audit::call::{AuditCall, begin_reading, end_attempt};
@@ -26,6 +26,10 @@ use crate::storage::{ListObjects, OpenObject, Records, Written};
 
 /// Most attempts of auditors at one call without progress, after which it is given up.
 pub const AUDIT_ATTEMPTS_MAX: u32 = 8;
+
+/// How long the audit of a cancelled run waits for the tasks in flight, in seconds: workers look for the mark every 15 s, and
+/// most tasks take less than the rest.
+const CANCEL_GRACE_SECS: i64 = 60;
 
 /// The result of an audit that waits for its run.
 #[derive(Debug)]
@@ -100,12 +104,12 @@ async fn attend<D>(
 where
     D: ListObjects + Records + ?Sized,
 {
-    let waits = now < call.deadline;
     let before = match &checkpoint {
         Some(checkpoint) => checkpoint.before().clone(),
         None => ReportBefore::look(destination, ledger).await?,
     };
     let tally = read_plans(destination, ledger, now).await?;
+    let waits = now < call.deadline && !is_long_cancelled(&tally, now);
     if waits && !tally.has_plan() {
         let (receipts, planned) = (0, None);
         return Ok(Some(Audited::Waiting { receipts, planned }));
@@ -302,7 +306,14 @@ where
     let mut tally = Tally::new(ledger, request, now);
     tally.read_plan(destination).await?;
     tally.read_rechecks(destination).await?;
+    tally.read_marks(destination).await?;
     Ok(tally)
+}
+
+/// Whether the run was cancelled so long ago that no task is in flight any more, as far as it can be waited for.
+fn is_long_cancelled(tally: &Tally<'_>, now: DateTime<Utc>) -> bool {
+    let mark = tally.cancelled();
+    mark.is_some_and(|mark| now - mark.cancelled_at >= TimeDelta::seconds(CANCEL_GRACE_SECS))
 }
 
 /// A run that the planner refused has no verdict.
@@ -314,7 +325,7 @@ async fn refuse_unplanned<D>(
 where
     D: Records + ?Sized,
 {
-    if tally.has_plan() {
+    if tally.has_plan() || tally.cancelled().is_some() {
         return Ok(());
     }
     match Refusal::read(destination, ledger).await? {

@@ -4,6 +4,7 @@ pub(crate) mod checkpoint;
 mod compare;
 mod groups;
 mod hours;
+mod marks;
 mod naming;
 mod receipts;
 mod rechecks;
@@ -12,13 +13,18 @@ mod step;
 mod sums;
 mod verdict;
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sums::Sums;
 
 use crate::audit::error::AuditError;
 use crate::backup::hour_prefix::HourPrefix;
+use crate::backup::source_key::SourceKey;
+use crate::ledger::cancellation::Cancellation;
 use crate::ledger::late_plan::LatePlanRecord;
+use crate::ledger::loss::LossRecord;
 use crate::ledger::plan_record::PlanRecord;
 use crate::ledger::recheck_record::RecheckRecord;
 use crate::ledger::seal::Seal;
@@ -39,6 +45,9 @@ pub(crate) struct Tally<'a> {
     late_plans: Vec<LatePlanRecord>,
     /// The newest recheck.
     recheck: Option<RecheckRecord>,
+    cancelled: Option<Cancellation>,
+    /// By the key of the object.
+    losses: BTreeMap<SourceKey, LossRecord>,
     digests: PlanDigests,
     sums: Sums,
 }
@@ -50,6 +59,10 @@ pub(crate) struct PlanDigests {
     plan: Option<String>,
     late_plans: Vec<String>,
     recheck: Option<String>,
+    #[serde(default)]
+    cancelled: Option<String>,
+    #[serde(default)]
+    losses: Vec<String>,
 }
 
 impl<'a> Tally<'a> {
@@ -66,6 +79,8 @@ impl<'a> Tally<'a> {
             is_plan_damaged: false,
             late_plans: Vec::new(),
             recheck: None,
+            cancelled: None,
+            losses: BTreeMap::new(),
             digests: PlanDigests {
                 request: request.digest,
                 ..PlanDigests::default()

@@ -1,8 +1,10 @@
 //! The ledger: the records of a run and their keys.
 
 pub(crate) mod audit_record;
+pub(crate) mod cancellation;
 pub(crate) mod hour;
 pub(crate) mod late_plan;
+pub(crate) mod loss;
 pub(crate) mod observer;
 pub(crate) mod orgs;
 pub(crate) mod plan_record;
@@ -143,6 +145,21 @@ impl Ledger {
     /// [`Refusal`](crate::ledger::planning_record::Refusal).
     pub fn refused_key(&self) -> String {
         format!("{}/refused.json", self.folder())
+    }
+
+    /// [`Cancellation`](crate::Cancellation).
+    pub fn cancelled_key(&self) -> String {
+        format!("{}/cancelled.json", self.folder())
+    }
+
+    /// [`LossRecord`](crate::LossRecord).
+    pub fn loss_key(&self, task: &TaskId) -> String {
+        format!("{}{task}.json", self.losses_prefix())
+    }
+
+    /// The prefix of all accepted losses, with a slash at its end.
+    pub fn losses_prefix(&self) -> String {
+        format!("{}/losses/", self.folder())
     }
 
     /// [`Receipt`](crate::ledger::receipt::Receipt).

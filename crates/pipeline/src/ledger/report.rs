@@ -56,7 +56,7 @@ pub struct Report {
     pub finality: Option<Finality>,
     /// The request, with every default filled in.
     pub request: ResolvedRequest,
-    /// Objects: `listed = pruned + planned`, `planned = done + failed + missing`.
+    /// Objects: `listed = pruned + planned`, `planned = done + failed + missing + lost`.
     pub objects: ObjectCounts,
     /// Bytes of the done objects: `read = events + whitespace + rejected`.
     pub bytes: ByteCounts,
@@ -96,6 +96,9 @@ pub struct Report {
     pub output: OutputCounts,
     /// The first failed and missing objects, at most [`Report::UNRECOVERED_MAX`].
     pub unrecovered: Vec<Unrecovered>,
+    /// The first objects whose loss was accepted, at most [`Report::LOSSES_MAX`].
+    #[serde(default)]
+    pub losses: Vec<AcceptedLoss>,
     /// The files of rejected fragments, at most [`Report::REJECTED_FILES_MAX`].
     pub rejected_files: Vec<String>,
     /// The balance of each hour prefix.
@@ -107,6 +110,8 @@ pub struct Report {
 impl Report {
     /// Most entries of [`unrecovered`](Self::unrecovered); [`objects`](Self::objects) counts all.
     pub const UNRECOVERED_MAX: usize = 100;
+    /// Most entries of [`losses`](Self::losses); [`objects`](Self::objects) counts all.
+    pub const LOSSES_MAX: usize = 100;
     /// Most entries of [`rejected_files`](Self::rejected_files).
     pub const REJECTED_FILES_MAX: usize = 100;
 }
@@ -198,6 +203,9 @@ pub struct ObjectCounts {
     pub failed: u64,
     /// Without a receipt that says done or failed.
     pub missing: u64,
+    /// Neither recovered nor to be recovered: a person has accepted their loss.
+    #[serde(default)]
+    pub lost: u64,
 }
 
 /// The files with events.
@@ -218,6 +226,20 @@ pub struct Unrecovered {
     pub reason: String,
     /// What to do about it.
     pub hint: Option<String>,
+}
+
+/// An object whose loss a person has accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedLoss {
+    /// Its key.
+    pub key: String,
+    /// Why, in the person's words.
+    pub reason: String,
+    /// When.
+    pub accepted_at: DateTime<Utc>,
+    /// The ARN of whoever did it, where AWS knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted_by: Option<String>,
 }
 
 /// The balance of one hour prefix.

@@ -81,6 +81,14 @@ impl TaskLists {
         Ok(found)
     }
 
+    /// The lists of one hour, in order.
+    pub(crate) fn of_hour(&self, hour: HourPrefix) -> impl Iterator<Item = TaskList> + '_ {
+        self.lists
+            .iter()
+            .copied()
+            .filter(move |list| list.hour == hour)
+    }
+
     /// Whether the list is there.
     pub(crate) fn has(&self, list: TaskList) -> bool {
         self.lists.contains(&list)

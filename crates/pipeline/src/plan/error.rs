@@ -54,6 +54,14 @@ pub enum PlanError {
         /// Hours of the window; of a run that was rechecked, each late task list counts as one more.
         hours: u64,
     },
+    /// The run was cancelled.
+    #[error("the run `{execution_id}` was cancelled at {cancelled_at}")]
+    Cancelled {
+        /// The run.
+        execution_id: ExecutionId,
+        /// When, in RFC 3339.
+        cancelled_at: String,
+    },
     /// There is no run with this id.
     #[error("there is no run `{0}`")]
     UnknownRun(ExecutionId),
@@ -126,6 +134,7 @@ impl PlanError {
             Self::OtherRequest { .. }
             | Self::TooManyObjects { .. }
             | Self::TooManyBytes { .. }
+            | Self::Cancelled { .. }
             | Self::UnknownRun(_)
             | Self::NotPlanned(_)
             | Self::ListGone { .. }
@@ -147,6 +156,9 @@ impl PlanError {
                      instants, each with an execution id of its own"
                 ))
             }
+            Self::Cancelled { execution_id, .. } => Some(format!(
+                "to carry on, resume it: event-recovery resume --execution-id {execution_id} with its `--destination` or `--stack`"
+            )),
             Self::UnknownRun(_) => {
                 Some("the ids are the folders' names in `_recovery` at the destination".to_owned())
             }
@@ -177,6 +189,7 @@ impl PlanError {
             Self::OtherRequest { .. }
             | Self::TooManyObjects { .. }
             | Self::TooManyBytes { .. }
+            | Self::Cancelled { .. }
             | Self::OutOfTime { .. }
             | Self::UnknownRun(_)
             | Self::NotPlanned(_)

@@ -33,6 +33,7 @@ impl Planner<'_> {
             summary.task_lists.insert(tasks.head.hour, digest);
             self.limits.check(&summary, tasks.head.hour)?;
             self.observer.planned(tasks.head.planned, tasks.head.bytes);
+            self.stop_if_cancelled(call).await?;
             if self.is_out_of_time() && summary.hours < hours.len() as u64 {
                 let done = usize::try_from(summary.hours).unwrap_or(hours.len());
                 return Err(self.out_of_time(call, PlanStep::Listing, done, hours.len()));

@@ -1,6 +1,7 @@
 //! The planner: enumerates the hour prefixes of a range and queues one task per backup object.
 
 pub(crate) mod call;
+pub(crate) mod cancelled;
 pub(crate) mod error;
 pub(crate) mod freeze;
 pub(crate) mod limits;
@@ -18,6 +19,7 @@ use tracing::{debug, instrument};
 
 use crate::audit::call::AuditCaller;
 use crate::ledger::audit_record::audit_record;
+use crate::ledger::cancellation::CancelLooks;
 use crate::ledger::late_plan::read_late_plans;
 use crate::ledger::observer::Observer;
 use crate::ledger::plan_record::PlanRecord;
@@ -80,6 +82,7 @@ pub(crate) struct Call<'a> {
     pub(crate) request: &'a ResolvedRequest,
     began: Instant,
     began_at: DateTime<Utc>,
+    looks: CancelLooks,
 }
 
 impl<'a> Call<'a> {
@@ -93,6 +96,7 @@ impl<'a> Call<'a> {
             request,
             began: Instant::now(),
             began_at: now,
+            looks: CancelLooks::default(),
         }
     }
 
@@ -148,6 +152,7 @@ impl Planner<'_> {
         call: &Call<'_>,
         request_digest: String,
     ) -> Result<Planned, PlanError> {
+        self.stop_if_cancelled(call).await?;
         let ledger = call.ledger;
         let known = find_record::<PlanRecord>(self.ledger, &ledger.plan_key()).await?;
         let Some((plan, _)) = known else {

@@ -49,7 +49,12 @@ impl Planner<'_> {
         let (mut tasks_queued, mut lists_done, mut first_error) = (0, 0, None);
         while let Some(tasks) = queued.next().await {
             match tasks {
-                Ok(tasks) => tasks_queued += tasks,
+                Ok(tasks) => {
+                    tasks_queued += tasks;
+                    if let Err(error) = self.stop_if_cancelled(call).await {
+                        first_error.get_or_insert(error);
+                    }
+                }
                 Err(error) => {
                     first_error.get_or_insert(error);
                 }

@@ -64,6 +64,7 @@ impl Planner<'_> {
         while let Some(again) = found.try_next().await? {
             tasks_queued += self.send_again(call, again).await?;
             done += 1;
+            self.stop_if_cancelled(call).await?;
             if let Some(next) = lists.get(done)
                 && self.is_out_of_time()
             {

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tracing::instrument;
 
 use crate::ledger::audit_record::audit_record;
+use crate::ledger::cancellation::Cancellation;
 use crate::ledger::planning_record::Refusal;
 use crate::ledger::provisional::{ProvisionalRecord, provisional_runs};
 use crate::ledger::report::Report;
@@ -89,6 +90,10 @@ impl Planner<'_> {
         let Some((mark, _)) = find_record::<ProvisionalRecord>(self.ledger, &key).await? else {
             return Ok(None);
         };
+        // Until it is resumed.
+        if Cancellation::read(self.ledger, &ledger).await?.is_some() {
+            return Ok(None);
+        }
         let (is_ended, next) = self.next_step(&ledger, &mark, now).await?;
         if !is_ended && mark.audited_by + TimeDelta::hours(AUDIT_GRACE_HOURS) < now {
             checked.not_ended.push(execution_id.clone());

@@ -108,6 +108,7 @@ impl Planner<'_> {
         let ledger = Ledger::new(execution_id.clone());
         let (request, plan) = planned_run(self.ledger, &ledger).await?;
         let call = Call::new(&ledger, &request.request, now);
+        self.stop_if_cancelled(&call).await?;
         let mut late = Summary::default();
         for _ in 0..ROUNDS_MAX {
             let late_plans = read_late_plans(self.ledger, &ledger).await?;

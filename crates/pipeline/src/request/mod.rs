@@ -121,6 +121,23 @@ impl Default for RequestLimits {
 }
 
 impl RecoveryRequest {
+    /// What resumes a run that has begun with this request.
+    pub fn again(request: &ResolvedRequest, execution_id: &ExecutionId) -> Self {
+        let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        Self {
+            org_id: request.org_id.to_string(),
+            start: time(request.start),
+            end: time(request.end),
+            window: Some(request.window.kind),
+            format: Some(Format::of(request.output)),
+            compression: Some(Compression::of(request.output)),
+            domains: request.domains.iter().cloned().collect(),
+            event_types: request.event_types.iter().cloned().collect(),
+            dry_run: false,
+            execution_id: Some(execution_id.to_string()),
+        }
+    }
+
     /// Reads a request from its JSON. What its texts say is left to [`resolve`](Self::resolve).
     ///
     /// # Errors

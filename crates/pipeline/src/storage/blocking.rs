@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::storage::work_threads::on_work_thread;
 use crate::storage::{Problem, StorageError, StorageOperation};
 
 thread_local! {
@@ -19,8 +20,8 @@ thread_local! {
 pub(crate) enum Died {
     /// It panicked.
     Panicked,
-    /// The runtime is ending.
-    Cancelled,
+    /// The system has no thread for it.
+    NoThread,
 }
 
 /// Does `work` on a thread that may block, or on this one if it `is_short`. What it [unblocks](unblock) stays on that
@@ -37,11 +38,10 @@ pub(crate) async fn do_work<T: Send + 'static>(
         // As on another thread, where nothing that it leaves half done can be seen any more.
         return catch_unwind(AssertUnwindSafe(work)).map_err(|_| Died::Panicked);
     }
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| match error.is_panic() {
-        true => Died::Panicked,
-        false => Died::Cancelled,
-    })
+    match on_work_thread(work).await {
+        Ok(done) => done.ok_or(Died::Panicked),
+        Err(_) => Err(Died::NoThread),
+    }
 }
 
 /// While it exists, this thread may block.

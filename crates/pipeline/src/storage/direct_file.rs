@@ -11,20 +11,23 @@ use crate::storage::file_system::NewFile;
 
 /// What is written at a time, in bytes: large enough that the device's latency does not count.
 const BLOCK_BYTES: usize = 1024 * 1024;
+/// Less than this is kept in memory until it is complete, and then written at once. Not a whole block: memory that grows
+/// step by step, file after file, is more than twice as much as the allocator gives back.
+const SMALL_BYTES_MAX: usize = 128 * 1024;
 /// The alignment that Linux may require of addresses and lengths: the largest logical block size.
 const ALIGNMENT: usize = 4096;
 
 /// A file that is written from its beginning to its end. After an error it must not be used.
 ///
-/// It is created when the first block is full, or when it is finished. Until then it holds what has been written, and
-/// from then on one block.
+/// It is created when it is no longer small, or when it is finished. Until then it holds what has been written, and from
+/// then on one block.
 pub(crate) struct DirectFile {
     path: PathBuf,
     content: Content,
 }
 
 enum Content {
-    /// Less than a block. Written as any program would: a small file is gone from the page cache with the next flush.
+    /// Less than [`SMALL_BYTES_MAX`]. Written as any program would: a small file is gone from the page cache with the next flush.
     Small(Vec<u8>),
     Large(LargeFile),
 }
@@ -45,7 +48,7 @@ impl Write for DirectFile {
             Content::Large(file) => return file.write(bytes),
             Content::Small(small) => small,
         };
-        if small.len() + bytes.len() < BLOCK_BYTES {
+        if small.len() + bytes.len() < SMALL_BYTES_MAX {
             small.extend_from_slice(bytes);
             return Ok(bytes.len());
         }

@@ -12,6 +12,7 @@ pub(crate) mod listing;
 pub(crate) mod local_folder;
 pub(crate) mod operating_system;
 pub(crate) mod regular_file;
+pub(crate) mod work_threads;
 pub(crate) mod write_group;
 
 use std::io::{Read, Write};

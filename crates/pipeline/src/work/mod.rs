@@ -1,6 +1,7 @@
 //! The worker: recovers the object of one task and writes its receipt.
 
 pub(crate) mod audit_looks;
+pub(crate) mod cancellations;
 pub(crate) mod day_files;
 pub(crate) mod delivery;
 pub(crate) mod job;
@@ -27,9 +28,11 @@ use crate::ledger::receipt::{Counts, Done, KnownReceipt, Output, Receipt, State}
 use crate::ledger::{Ledger, LedgerError};
 use crate::queue::QueueError;
 use crate::queue::task::{TASK_VERSION, Task};
+use crate::request::execution_id::ExecutionId;
 use crate::storage::blocking::{Died, do_work};
 use crate::storage::{Destination, Problem, RequestId, Source, StorageError, StorageOperation};
 use crate::work::audit_looks::{AuditLooks, Look};
+use crate::work::cancellations::Cancellations;
 use crate::work::delivery::{Clock, Delivery};
 use crate::work::job::{Job, TransformError, TransformLimits};
 use crate::work::receipt_slot::ReceiptSlot;
@@ -63,6 +66,8 @@ pub struct Worker {
     pub access: SourceAccess,
     /// What this worker has seen of its runs' audits.
     pub audits: AuditLooks,
+    /// Whether its runs were cancelled, as of a moment ago.
+    pub cancellations: Cancellations,
 }
 
 /// Why a task has no receipt. It must stay in the queue.
@@ -83,7 +88,10 @@ pub enum WorkError {
     /// The auditor could not be called.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// The attempt panicked, or the runtime cancelled it.
+    /// The run was cancelled. The queue may forget the task, which gets no receipt: resuming the run queues it again.
+    #[error("the run `{0}` was cancelled")]
+    Cancelled(ExecutionId),
+    /// The attempt panicked, or the system had no thread for it.
     #[error("the attempt at `{key}` died: {detail}")]
     Died {
         /// The object's key.
@@ -103,7 +111,7 @@ impl WorkError {
             Self::NewerTask { .. } => {
                 Some("use the version of this software that wrote it".to_owned())
             }
-            Self::Died { .. } => None,
+            Self::Cancelled(_) | Self::Died { .. } => None,
         }
     }
 
@@ -113,7 +121,7 @@ impl WorkError {
             Self::Transient(error) => error.request_id(),
             Self::Ledger(error) => error.request_id(),
             Self::Queue(error) => error.request_id(),
-            Self::NewerTask { .. } | Self::Died { .. } => None,
+            Self::NewerTask { .. } | Self::Cancelled(_) | Self::Died { .. } => None,
         }
     }
 
@@ -127,7 +135,7 @@ impl WorkError {
         match self {
             Self::Transient(_) | Self::Queue(_) | Self::Died { .. } => true,
             Self::Ledger(LedgerError::Storage(error)) => error.is_transient(),
-            Self::Ledger(_) | Self::NewerTask { .. } => false,
+            Self::Ledger(_) | Self::NewerTask { .. } | Self::Cancelled(_) => false,
         }
     }
 }
@@ -159,6 +167,9 @@ impl Worker {
         }
         let clock = Clock::of(&delivery);
         let ledger = Ledger::new(task.execution_id.clone());
+        if self.is_cancelled(&ledger, clock).await? {
+            return Err(WorkError::Cancelled(task.execution_id.clone()));
+        }
         let receipt_key = ledger.receipt_key(&task.id());
         let is_first = delivery.is_first_of(task);
         let known = match is_first {
@@ -197,6 +208,13 @@ impl Worker {
             .await?;
         self.observer.task_ended(&receipt);
         Ok(receipt)
+    }
+
+    async fn is_cancelled(&self, ledger: &Ledger, clock: Clock) -> Result<bool, LedgerError> {
+        let records = &*self.destination;
+        self.cancellations
+            .is_cancelled(records, ledger, clock.now())
+            .await
     }
 
     /// The state of a task whose attempt has ended so.
@@ -320,6 +338,9 @@ impl Worker {
     /// See [`WorkError`].
     pub async fn announce(&self, task: &Task, delivery: Delivery) -> Result<(), WorkError> {
         let ledger = Ledger::new(task.execution_id.clone());
+        if self.is_cancelled(&ledger, Clock::of(&delivery)).await? {
+            return Ok(());
+        }
         let key = ledger.receipt_key(&task.id());
         let known = KnownReceipt::read(&*self.destination, &key, &task.key).await?;
         if known.done().is_some() || known.has_reason() {
@@ -397,7 +418,7 @@ impl Worker {
         let recovered = recovered.await.map_err(|died| {
             let died = match died {
                 Died::Panicked => "panic",
-                Died::Cancelled => "cancelled",
+                Died::NoThread => "the system has no thread for it",
             };
             Failure::Died(died.to_owned())
         })?;

@@ -21,10 +21,10 @@ use event_recovery_format::{
     Envelope, EnvelopeScratch, EventWriter, NdjsonCompression, OutputFormat,
 };
 use event_recovery_pipeline::{
-    AUDIT_CALL_VERSION, AuditCall, AuditLooks, Delivery, Ended, ExecutionId, Ledger, ListObjects,
-    LocalFolder, PlanLimits, Receipt, RecoveryRequest, Report, RequestLimits, ResolvedRequest, Run,
-    RunTerms, SourceAccess, SourceKey, State, Task, TaskId, Tolerance, TransformLimits, Unobserved,
-    Worker,
+    AUDIT_CALL_VERSION, AuditCall, AuditLooks, Cancellations, Delivery, Ended, ExecutionId, Ledger,
+    ListObjects, LocalFolder, PlanLimits, Receipt, RecoveryRequest, Report, RequestLimits,
+    ResolvedRequest, Run, RunTerms, SourceAccess, SourceKey, State, Task, TaskId, Tolerance,
+    TransformLimits, Unobserved, Worker,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -192,6 +192,7 @@ impl Sandbox {
             observer: Arc::new(Unobserved),
             access: SourceAccess::default(),
             audits: AuditLooks::default(),
+            cancellations: Cancellations::default(),
         }
     }
 
@@ -204,6 +205,7 @@ impl Sandbox {
             execution_id: run.clone(),
             concurrency: 2,
             small_objects: 1,
+            only: None,
             terms: RunTerms::default(),
             plan_limits: PlanLimits::default(),
             transform_limits: TransformLimits::default(),

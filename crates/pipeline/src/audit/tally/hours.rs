@@ -12,7 +12,7 @@ use crate::ledger::hour::{FrozenHour, HourHead};
 use crate::ledger::orgs::add_orgs;
 use crate::ledger::receipt::{Counts, Done, FoundReceipt, Output, Receipt, State};
 use crate::ledger::recheck_record::NamedKeys;
-use crate::ledger::report::{HourBalance, ObjectCounts, Report, Unrecovered};
+use crate::ledger::report::{AcceptedLoss, HourBalance, ObjectCounts, Report, Unrecovered};
 use crate::ledger::seal::{DigestSum, Seal};
 use crate::ledger::task_lists::TaskList;
 use crate::ledger::{LedgerError, seal};
@@ -258,6 +258,10 @@ impl Tally<'_> {
                 hour.counts.add(&done.counts);
                 self.add_done(key, object, *done);
             }
+            _ if self.losses.contains_key(key) => {
+                hour.objects.lost += 1;
+                self.add_loss(key);
+            }
             Some(State::Failed { reason, hint }) => {
                 hour.objects.failed += 1;
                 self.add_unrecovered(key, reason, hint);
@@ -273,6 +277,20 @@ impl Tally<'_> {
                 let reason = "it has not been recovered yet".to_owned();
                 self.add_unrecovered(key, reason, Some(RUN_AGAIN.to_owned()));
             }
+        }
+    }
+
+    fn add_loss(&mut self, key: &SourceKey) {
+        let Some(loss) = self.losses.get(key) else {
+            return;
+        };
+        if self.sums.losses.len() < Report::LOSSES_MAX {
+            self.sums.losses.push(AcceptedLoss {
+                key: key.to_string(),
+                reason: loss.reason.clone(),
+                accepted_at: loss.accepted_at,
+                accepted_by: loss.accepted_by.clone(),
+            });
         }
     }
 

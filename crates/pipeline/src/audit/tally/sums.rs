@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::groups::Groups;
 use crate::ledger::orgs::Orgs;
 use crate::ledger::receipt::Counts;
-use crate::ledger::report::{HourBalance, LateCounts, ObjectCounts, OutputCounts, Unrecovered};
+use crate::ledger::report::{
+    AcceptedLoss, HourBalance, LateCounts, ObjectCounts, OutputCounts, Unrecovered,
+};
 
 /// Most disagreements that a report spells out.
 pub(super) const DISAGREEMENTS_MAX: usize = 20;
@@ -39,6 +41,8 @@ pub(crate) struct Sums {
     /// Late task lists that are gone or damaged.
     pub(super) lost_late_lists: u64,
     pub(super) unrecovered: Vec<Unrecovered>,
+    #[serde(default)]
+    pub(super) losses: Vec<AcceptedLoss>,
     pub(super) rejected_files: Vec<String>,
     pub(super) output: OutputCounts,
     pub(super) finished_at: Option<DateTime<Utc>>,
@@ -65,6 +69,7 @@ impl Sums {
         sum.done += hour.done;
         sum.failed += hour.failed;
         sum.missing += hour.missing;
+        sum.lost += hour.lost;
         self.counts.add(&balance.counts);
         self.hours.push(balance);
     }

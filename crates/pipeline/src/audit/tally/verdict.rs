@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use chrono::SecondsFormat;
+
 use super::Tally;
 use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::unexpected::Unexpected;
@@ -52,6 +54,7 @@ impl Tally<'_> {
             unverifiable_records: self.sums.unverifiable_records,
             output: self.sums.output,
             unrecovered: self.sums.unrecovered,
+            losses: self.sums.losses,
             rejected_files: self.sums.rejected_files,
             times: Times {
                 created_at: self.request.created_at,
@@ -111,6 +114,12 @@ impl Tally<'_> {
     fn reasons_for_incomplete(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         let objects = &self.sums.objects;
+        if let Some(mark) = &self.cancelled
+            && (self.plan.is_none() || objects.failed + objects.missing > 0)
+        {
+            let at = mark.cancelled_at.to_rfc3339_opts(SecondsFormat::Secs, true);
+            reasons.push(format!("cancelled at {at}; resume the run to carry on"));
+        }
         if self.plan.is_none() {
             reasons.push(format!(
                 "the plan is not complete: {} hours not listed",
@@ -129,7 +138,7 @@ impl Tally<'_> {
             reasons.push(format!("objects missing: {}", objects.missing));
         }
         if objects.listed != objects.pruned + objects.planned
-            || objects.planned != objects.done + objects.failed + objects.missing
+            || objects.planned != objects.done + objects.failed + objects.missing + objects.lost
             || !self.sums.counts.balances()
         {
             reasons.push("the balance does not close".to_owned());
@@ -141,6 +150,12 @@ impl Tally<'_> {
     fn reasons_for_a_look(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         let events = &self.sums.counts.events;
+        if self.sums.objects.lost > 0 {
+            reasons.push(format!(
+                "objects whose loss was accepted: {}",
+                self.sums.objects.lost
+            ));
+        }
         if self.sums.counts.rejected_fragments > 0 {
             reasons.push(format!(
                 "rejected fragments: {}",
