@@ -10,7 +10,7 @@ RACES ?= 1000
 MINIMUM_RUST = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint bench bench-gate test-instructions test-neon mutants races memory build validate deploy invoke-local e2e acceptance measure-functions fuzz advisories minimum-rust
+.PHONY: help demo test check fmt lint bench bench-gate test-instructions test-neon report-page mutants races memory build validate deploy invoke-local e2e acceptance measure-functions fuzz advisories minimum-rust
 
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
@@ -38,6 +38,11 @@ test-instructions: $(VENV)/installed ## run the tests that use the splitter with
 
 test-neon: ## run the splitter's tests with NEON, in an emulator where the processor has none
 	scripts/test-neon.sh
+
+report-page: $(VENV)/installed ## show reports in a headless browser, and check their pages; screenshots are in target/report-pages
+	rm -rf target/report-pages && mkdir -p target/report-pages
+	$(CARGO) run --quiet --locked --package event-recovery-pipeline --example report_pages -- target/report-pages
+	$(VENV)/bin/python tests/report_page.py target/report-pages
 
 e2e: $(VENV)/installed ## deploy the stack into an emulator and test it end to end, or only the named SCENARIOS
 	$(TOOLS) $(VENV)/bin/python tests/e2e/e2e.py $(SCENARIOS)

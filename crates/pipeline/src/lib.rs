@@ -64,6 +64,7 @@ mod audit;
 mod backup;
 mod contract;
 mod ledger;
+mod page;
 mod plan;
 mod queue;
 mod recheck;
@@ -113,6 +114,7 @@ pub use ledger::{
     LEDGER_VERSION, Ledger, LedgerError, RequestRecord, SOFTWARE, Sealed, Versioned, find_record,
     read_record, read_sealed, to_json,
 };
+pub use page::report_page;
 pub use plan::call::Planned;
 pub use plan::error::{PlanError, PlanStep};
 pub use plan::limits::PlanLimits;

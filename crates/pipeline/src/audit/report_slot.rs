@@ -2,11 +2,12 @@
 //! the same.
 
 use serde::{Deserialize, Serialize};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::audit::error::AuditError;
 use crate::ledger::report::{AuditDigests, Report, Verdict};
 use crate::ledger::{Ledger, LedgerError, read_record, report_digest, to_json, to_unsealed_json};
+use crate::page::report_page;
 use crate::storage::{Precondition, Records, Written};
 
 /// Most audits of one call, each repeated because another auditor wrote its report meanwhile.
@@ -121,9 +122,26 @@ impl<'a, D: Records + ?Sized> ReportSlot<'a, D> {
                 Verdict::Complete => self.destination.put(&mark, mark_of(&report)?).await?,
                 Verdict::NeedsLook | Verdict::Incomplete => self.destination.delete(&mark).await?,
             }
+            self.write_page(&report).await;
             settled = Some(etag);
         }
         Err(conflict(self.ledger).into())
+    }
+}
+
+impl<D: Records + ?Sized> ReportSlot<'_, D> {
+    /// Writes the report's page. It is a view of the report, which is written already: people do without the page if that
+    /// fails, and the next audit writes it anew.
+    async fn write_page(&self, report: &Report) {
+        let key = self.ledger.page_key();
+        match report_page(report) {
+            Ok(page) => {
+                if let Err(error) = self.destination.put(&key, page.into_bytes()).await {
+                    warn!(key, %error, "the report's page could not be written");
+                }
+            }
+            Err(error) => warn!(key, %error, "the report's page could not be made"),
+        }
     }
 }
 

@@ -182,6 +182,11 @@ impl Ledger {
         format!("{}/report.json", self.folder())
     }
 
+    /// The report as a page, [`report_page`](crate::report_page).
+    pub fn page_key(&self) -> String {
+        format!("{}/report.html", self.folder())
+    }
+
     /// [`AuditDigests`](crate::ledger::report::AuditDigests).
     pub fn digests_key(&self) -> String {
         format!("{}/digests.json", self.folder())

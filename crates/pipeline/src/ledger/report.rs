@@ -252,6 +252,9 @@ pub struct HourBalance {
     pub listed_at: Option<DateTime<Utc>>,
     /// Its objects.
     pub objects: ObjectCounts,
+    /// Those of them that came after the hour was first listed.
+    #[serde(default)]
+    pub late_objects: u64,
     /// The sums over its done objects.
     #[serde(flatten)]
     pub counts: Counts,

@@ -42,6 +42,7 @@ impl HourInProgress {
                 hour,
                 listed_at: None,
                 objects: ObjectCounts::default(),
+                late_objects: 0,
                 counts: Counts::default(),
             },
             is_listed: false,
@@ -106,16 +107,18 @@ impl Tally<'_> {
         let (before, after) = (&ended.before, &hour.balance);
         let planned = after.objects.planned - before.objects.planned;
         let done = after.objects.done - before.objects.done;
+        let written = after.counts.events.written - before.counts.events.written;
         if planned == done {
             let digest = ended.receipts.finish();
             let label = ended.list.label();
             self.sums.receipts_digests.insert(label, digest);
         }
         if ended.list.number > 0 {
+            hour.balance.late_objects += planned;
             let late = &mut self.sums.late;
             late.objects += planned;
             late.done += done;
-            late.events += after.counts.events.written - before.counts.events.written;
+            late.events += written;
         }
     }
 

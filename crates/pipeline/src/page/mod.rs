@@ -1,0 +1,246 @@
+//! The report as a page for people, `report.html`: a view of the report and of nothing else.
+
+mod chart;
+mod words;
+
+use std::collections::BTreeSet;
+
+use askama::Template;
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::ledger::recheck_record::NamedKeys;
+use crate::ledger::report::Report;
+use crate::page::chart::{Chart, charts};
+use crate::page::words::{VerdictWords, grouped, span};
+
+/// The page of a report: self-contained, without scripts, and with everything escaped that comes from keys or errors.
+///
+/// # Errors
+///
+/// None in practice: the template writes to memory.
+pub fn report_page(report: &Report) -> Result<String, askama::Error> {
+    Page::of(report).render()
+}
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page<'a> {
+    report: &'a Report,
+    verdict: VerdictWords,
+    balances: [Balance; 3],
+    span: String,
+    charts: Vec<Chart>,
+    unrecovered_caption: String,
+    losses_caption: String,
+    named: Vec<Named<'a>>,
+    facts: Vec<Fact>,
+}
+
+/// A sum that people can check.
+struct Balance {
+    title: &'static str,
+    parts: Vec<Row>,
+    sum: Row,
+}
+
+struct Row {
+    what: &'static str,
+    number: String,
+}
+
+/// Objects that are named.
+struct Named<'a> {
+    title: &'static str,
+    explanation: String,
+    keys: &'a [String],
+    more: u64,
+}
+
+struct Fact {
+    what: &'static str,
+    value: String,
+}
+
+impl<'a> Page<'a> {
+    fn of(report: &'a Report) -> Self {
+        let objects = &report.objects;
+        let (unrecovered, lost) = (objects.failed + objects.missing, objects.lost);
+        Self {
+            report,
+            verdict: VerdictWords::of(report),
+            balances: balances(report),
+            span: span(report),
+            charts: charts(&report.hours),
+            unrecovered_caption: shown(report.unrecovered.len(), unrecovered),
+            losses_caption: shown(report.losses.len(), lost),
+            named: named(report),
+            facts: facts(report),
+        }
+    }
+}
+
+fn row(what: &'static str, number: u64) -> Row {
+    Row {
+        what,
+        number: grouped(number),
+    }
+}
+
+fn balances(report: &Report) -> [Balance; 3] {
+    let (objects, events, bytes) = (&report.objects, &report.events, &report.bytes);
+    let mut parts = vec![
+        row("recovered", objects.done),
+        row("failed", objects.failed),
+        row("missing", objects.missing),
+    ];
+    if objects.lost > 0 {
+        parts.push(row("loss accepted", objects.lost));
+    }
+    parts.push(row("can't hold events of the window", objects.pruned));
+    [
+        Balance {
+            title: "Objects of the backup",
+            parts,
+            sum: row("listed", objects.listed),
+        },
+        Balance {
+            title: "Events",
+            parts: vec![
+                row("written", events.written),
+                row("arrived outside of the window", events.out_of_window),
+                row("left out by filters", events.filtered_out),
+                row("duplicates dropped", events.duplicates),
+            ],
+            sum: row("found", events.found),
+        },
+        Balance {
+            title: "Bytes, decoded",
+            parts: vec![
+                row("events", bytes.events),
+                row("white space between events", bytes.whitespace),
+                row("rejected fragments", bytes.rejected),
+            ],
+            sum: row("read", bytes.read),
+        },
+    ]
+}
+
+/// How many of all are shown.
+fn shown(shown: usize, all: u64) -> String {
+    match shown as u64 == all {
+        true => format!("{} in all", grouped(all)),
+        false => format!("the first {} of {}", grouped(shown as u64), grouped(all)),
+    }
+}
+
+fn named(report: &Report) -> Vec<Named<'_>> {
+    let mut found = Vec::new();
+    if report.rejected_fragments > 0 {
+        let explanation = format!(
+            "{} fragments are not an event. Each line of these files gives the object, the offset and the reason of one, \
+             and its bytes.",
+            grouped(report.rejected_fragments)
+        );
+        // The report does not count the files.
+        found.push(Named {
+            title: "Rejected fragments",
+            explanation,
+            keys: &report.rejected_files,
+            more: 0,
+        });
+    }
+    if report.late.objects > 0 {
+        let late = &report.late;
+        found.push(Named {
+            title: "Objects that came late",
+            explanation: format!(
+                "They came after their hours were first listed: {}. Recovered of them: {}, with {} events.",
+                grouped(late.objects),
+                grouped(late.done),
+                grouped(late.events)
+            ),
+            keys: &late.named,
+            more: late.objects.saturating_sub(late.named.len() as u64),
+        });
+    }
+    found.extend(changed(
+        "Objects that changed",
+        "They changed after they were listed. What was recovered of them before can't be compared any more.",
+        &report.changed,
+    ));
+    found.extend(changed(
+        "Objects that vanished",
+        "They are gone from the backup since they were listed.",
+        &report.vanished,
+    ));
+    if report.unexpected.objects > 0 {
+        let unexpected = &report.unexpected;
+        found.push(Named {
+            title: "Objects that belong to no hour",
+            explanation: "They lie among the hours of the range and were not recovered.".to_owned(),
+            keys: &unexpected.named,
+            more: unexpected
+                .objects
+                .saturating_sub(unexpected.named.len() as u64),
+        });
+    }
+    found
+}
+
+fn changed<'a>(title: &'static str, explanation: &str, keys: &'a NamedKeys) -> Option<Named<'a>> {
+    (!keys.is_empty()).then(|| Named {
+        title,
+        explanation: explanation.to_owned(),
+        keys: &keys.named,
+        more: keys.objects.saturating_sub(keys.named.len() as u64),
+    })
+}
+
+fn facts(report: &Report) -> Vec<Fact> {
+    let request = &report.request;
+    let fact = |what, value: String| Fact { what, value };
+    let joined = |values: &BTreeSet<String>| match values.is_empty() {
+        true => "all".to_owned(),
+        false => values.iter().cloned().collect::<Vec<_>>().join(", "),
+    };
+    let optional = |time: Option<DateTime<Utc>>| time.map_or("–".to_owned(), written);
+    let mut facts = vec![
+        fact("Run", report.execution_id.to_string()),
+        fact("Backup of", request.org_id.to_string()),
+        fact("From", written(request.start)),
+        fact("To, exclusive", written(request.end)),
+        fact("Window", words::window(request)),
+        fact("Domains", joined(&request.domains)),
+        fact("Event types", joined(&request.event_types)),
+        fact("Format", words::format(request)),
+        fact(
+            "Output",
+            format!(
+                "{} files, {} bytes",
+                grouped(report.output.files),
+                grouped(report.output.bytes)
+            ),
+        ),
+        fact("Begun", written(report.times.created_at)),
+        fact("Planned", optional(report.times.planned_at)),
+        fact("Last object done", optional(report.times.finished_at)),
+        fact("Audited", written(report.times.audited_at)),
+        fact(
+            "From its beginning to this report",
+            words::duration(report.times.duration_millis),
+        ),
+        fact("Software", report.software.clone()),
+    ];
+    if report.orgs.len() > 1 {
+        let orgs = report
+            .orgs
+            .iter()
+            .map(|(org, events)| format!("{org}: {}", grouped(*events)));
+        facts.push(fact("Events by org", orgs.collect::<Vec<_>>().join(", ")));
+    }
+    facts
+}
+
+fn written(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
