@@ -78,6 +78,8 @@ async fn keys_and_reasons_are_text_whatever_they_hold() {
         page.matches("&lt;script&gt;").count() + page.matches("&#60;script&#62;").count(),
         7
     );
+    // Nor does a character turn what follows it around.
+    assert!(page.contains("\\u{202e}") && !page.contains('\u{202e}'));
     assert_eq!(page, report_page(&report).unwrap());
 }
 

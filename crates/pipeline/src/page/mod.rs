@@ -19,7 +19,27 @@ use crate::page::words::{VerdictWords, grouped, span};
 ///
 /// None in practice: the template writes to memory.
 pub fn report_page(report: &Report) -> Result<String, askama::Error> {
-    Page::of(report).render()
+    Page::of(report).render().map(visible)
+}
+
+/// With characters written out that can't be seen, and that make others look like something else, such as those that turn the
+/// direction of a text around. The template has none.
+fn visible(page: String) -> String {
+    let is_hidden = |character: char| {
+        let turns = matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        turns || (character.is_control() && character != '\n')
+    };
+    if !page.contains(is_hidden) {
+        return page;
+    }
+    let mut text = String::with_capacity(page.len());
+    for character in page.chars() {
+        match is_hidden(character) {
+            true => text.extend(character.escape_unicode()),
+            false => text.push(character),
+        }
+    }
+    text
 }
 
 #[derive(Template)]
