@@ -253,14 +253,21 @@ async fn consume(
 ) -> Result<(), WorkError> {
     let mut deliveries = FuturesUnordered::new();
     let mut ended = Ok(());
+    // Received, and waiting for its turn. Not in the future below, which is dropped whenever a delivery ends.
+    let mut waiting: Option<Task> = None;
     loop {
         let next = async {
-            let turn = turns.next_small().await;
-            let is_stopped = *stop.borrow();
-            match is_stopped {
-                true => None,
-                false => queue.receive().await.map(|task| (task, turn)),
+            if waiting.is_none() {
+                turns.room().await;
             }
+            if *stop.borrow() {
+                return None;
+            }
+            if waiting.is_none() {
+                waiting = queue.receive().await;
+            }
+            let turn = turns.next(waiting.as_ref()?.size).await;
+            waiting.take().map(|task| (task, turn))
         };
         tokio::select! {
             biased;
@@ -290,7 +297,6 @@ async fn deliver(
     stop: &watch::Receiver<bool>,
 ) -> Result<(), WorkError> {
     let mut wait = Duration::from_millis(RETRY_MILLIS);
-    turns.extend(&mut turn, task.size).await;
     for number in 1..=DELIVERIES_MAX {
         let delivery = Delivery {
             number,
@@ -322,8 +328,7 @@ async fn deliver(
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(Duration::from_millis(RETRY_MILLIS_MAX));
         if turn.has_ended() {
-            turn = turns.next_small().await;
-            turns.extend(&mut turn, task.size).await;
+            turn = turns.next(task.size).await;
         }
     }
     Ok(())

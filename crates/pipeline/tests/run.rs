@@ -10,7 +10,9 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use event_recovery_pipeline::{Ended, ExecutionId, PlanError, RunError, Verdict, WorkError};
+use event_recovery_pipeline::{
+    Ended, ExecutionId, PlanError, RunError, SMALL_OBJECT_BYTES_MAX, Verdict, WorkError,
+};
 use serde_json::{Value, json};
 use support::doubles::{Delays, Effect, FaultyStorage, Operation, StopAfter, permanent, transient};
 use support::{MARKER, Sandbox, Tree, at, carry_out, event, gzip, id, object_key, request};
@@ -133,6 +135,38 @@ async fn a_run_gives_the_same_bytes_however_many_workers_it_has() {
         assert_eq!(four.await, one);
         assert_eq!(none.await, one);
         sandbox.assert_no_content_in_the_ledger();
+    }
+}
+
+/// Between buckets several small objects take the place of one other. Storages that are not local make them wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_and_large_objects_take_turns_and_none_waits_for_ever() {
+    let sandbox = Sandbox::new();
+    let time = "2024-04-01T00:10:00Z";
+    let text = "x".repeat(SMALL_OBJECT_BYTES_MAX as usize);
+    for number in 0..48 {
+        let id = match number % 3 {
+            0 => format!("small {number}"),
+            _ => format!("large {number} {text}"),
+        };
+        sandbox.back_up(&object_key(time, number), event(&id, time));
+    }
+    for (concurrency, small_objects) in [(1, 8), (2, 8), (4, 0)] {
+        let run = format!("{concurrency}-{small_objects}");
+        let mut run = sandbox.run(
+            window(
+                "2024-04-01T00:00:00Z",
+                "2024-04-01T01:00:00Z",
+                json!({"window": "publish"}),
+            ),
+            &id(&run),
+        );
+        run.source = Arc::new(FaultyStorage::new(sandbox.source()));
+        run.destination = Arc::new(FaultyStorage::new(sandbox.destination()));
+        (run.concurrency, run.small_objects) = (concurrency, small_objects);
+        let report = timeout(LONG, carry_out(run)).await.unwrap();
+        assert_eq!(report.verdict, Verdict::Complete, "{:?}", report.reasons);
+        assert_eq!(report.events.written, 48);
     }
 }
 

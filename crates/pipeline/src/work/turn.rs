@@ -25,20 +25,19 @@ impl Turns {
         }
     }
 
-    /// Waits for the turn of a small object.
-    pub(crate) async fn next_small(&self) -> Turn {
-        self.next_of(1).await
+    /// Waits until a small object would have its turn.
+    pub(crate) async fn room(&self) {
+        drop(self.next_of(1).await);
     }
 
-    /// Waits for what the object's turn takes beyond that of a small one.
-    pub(crate) async fn extend(&self, turn: &mut Turn, bytes: u64) {
-        if bytes <= SMALL_OBJECT_BYTES_MAX || self.of_one == 1 {
-            return;
-        }
-        let rest = self.next_of(self.of_one - 1).await;
-        if let (Some(turn), Some(rest)) = (&mut turn.0, rest.0) {
-            turn.merge(rest);
-        }
+    /// Waits for the turn of an object of so many bytes. All that it takes at once: objects that each hold a part and wait for
+    /// the rest would wait for ever.
+    pub(crate) async fn next(&self, bytes: u64) -> Turn {
+        let places = match bytes <= SMALL_OBJECT_BYTES_MAX {
+            true => 1,
+            false => self.of_one,
+        };
+        self.next_of(places).await
     }
 
     async fn next_of(&self, places: u32) -> Turn {
@@ -77,28 +76,21 @@ mod tests {
     #[tokio::test]
     async fn an_object_takes_the_place_of_all_small_ones_and_is_not_overtaken_for_ever() {
         let turns = Turns::for_one_or(3);
-        let mut small = turns.next_small().await;
-        turns.extend(&mut small, SMALL_OBJECT_BYTES_MAX).await;
-        let mut large = turns.next_small().await;
-        assert!(
-            turns
-                .extend(&mut large, SMALL_OBJECT_BYTES_MAX + 1)
-                .now_or_never()
-                .is_none()
-        );
+        let mut small = turns.next(SMALL_OBJECT_BYTES_MAX).await;
+        let large = turns.next(SMALL_OBJECT_BYTES_MAX + 1);
+        tokio::pin!(large);
+        assert!(large.as_mut().now_or_never().is_none());
         {
-            let extending = turns.extend(&mut large, SMALL_OBJECT_BYTES_MAX + 1);
-            tokio::pin!(extending);
-            assert!(extending.as_mut().now_or_never().is_none());
             // There is a place, but the large object is first.
-            let next = turns.next_small();
+            let next = turns.next(0);
             tokio::pin!(next);
             assert!(next.as_mut().now_or_never().is_none());
             small.end();
-            extending.await;
+            let mut large = large.await;
             assert!(next.as_mut().now_or_never().is_none());
+            large.end();
+            next.await;
         }
-        large.end();
-        assert!(turns.next_small().now_or_never().is_some());
+        assert!(turns.room().now_or_never().is_some());
     }
 }
