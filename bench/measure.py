@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
-# Timeout of one run, so that a tool that hangs does not block the others.
-RUN_SECS_MAX = 900
+# Timeout of one run, so that a tool that hangs does not block the others. It counts as one that failed.
+RUN_SECS_MAX = 300
 
 
 @dataclasses.dataclass
@@ -34,10 +34,12 @@ def measured_run(command, folder, environment=None):
         )
         try:
             launcher.wait(RUN_SECS_MAX)
-        except BaseException:
+        except BaseException as stopped:
             # The group is the launcher's own: the tool, and whatever that started.
             os.killpg(launcher.pid, signal.SIGKILL)
             launcher.wait()
+            if isinstance(stopped, subprocess.TimeoutExpired):
+                return Run(-signal.SIGKILL, 0.0, float(RUN_SECS_MAX), 0)
             raise
     exit_code, cpu_secs, wall_secs, peak_bytes = result.read_text().split()
     return Run(int(exit_code), float(cpu_secs), float(wall_secs), int(peak_bytes))
