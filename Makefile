@@ -4,6 +4,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 VENV := .venv
+BROWSER_VENV := target/browser-venv
 BINARY := target/release/event-recovery
 DEMO := target/demo
 RACES ?= 1000
@@ -39,10 +40,15 @@ test-instructions: $(VENV)/installed ## run the tests that use the splitter with
 test-neon: ## run the splitter's tests with NEON, in an emulator where the processor has none
 	scripts/test-neon.sh
 
-report-page: $(VENV)/installed ## show reports in a headless browser, and check their pages; screenshots are in target/report-pages
+report-page: $(BROWSER_VENV)/installed ## show reports in a headless browser, and check their pages; screenshots are in target/report-pages
 	rm -rf target/report-pages && mkdir -p target/report-pages
 	$(CARGO) run --quiet --locked --package event-recovery-pipeline --example report_pages -- target/report-pages
-	$(VENV)/bin/python tests/report_page.py target/report-pages
+	$(BROWSER_VENV)/bin/python tests/report_page.py target/report-pages
+
+$(BROWSER_VENV)/installed: tests/requirements-browser.txt
+	$(PYTHON) -m venv $(BROWSER_VENV)
+	$(BROWSER_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements-browser.txt
+	touch $@
 
 e2e: $(VENV)/installed ## deploy the stack into an emulator and test it end to end, or only the named SCENARIOS
 	$(TOOLS) $(VENV)/bin/python tests/e2e/e2e.py $(SCENARIOS)
