@@ -1,7 +1,11 @@
 """Runs that a person handles from the command line: listed, cancelled, resumed, and with a loss accepted."""
 
+import gzip
+import hashlib
+import json
+
 import truth
-from stack import SOURCE_BUCKET, check, wait_until
+from stack import ORG_ID, SOURCE_BUCKET, check, wait_until
 from world import program
 
 
@@ -43,6 +47,7 @@ def runs_are_handled(world, stack):
     finally:
         stack.pause_worker(False)
         s3.put_object(Bucket=SOURCE_BUCKET, Key=gone, Body=content)
+    salvaged_in_the_stack(world, stack)
     # The same content has the same etag.
     report = program(
         world, "resume", "--destination", f"s3://{stack.bucket}/{stack.prefix}".rstrip("/"), "--execution-id", run_id,
@@ -51,6 +56,35 @@ def runs_are_handled(world, stack):
     check(report["objects"]["done"] == planned and report["objects"]["lost"] == 0, f"{report['objects']}")
     truth.check_ndjson(stack, run_id, world.truth)
     truth.check_balance(report)
+
+
+def salvaged_in_the_stack(world, stack):
+    """The events before the damage of an object are recovered by the stack's own worker."""
+    run_id, hour = "salvaged", "main_stream/2024/04/02/00/"
+    s3 = world.account.client("s3")
+    key = hour + "damaged.gz"
+    whole, cut = (gzip.compress(event_of(number)) for number in (1, 2))
+    s3.put_object(Bucket=SOURCE_BUCKET, Key=key, Body=whole + cut[:-12])
+    try:
+        stack.plan(run_id, start="2024-04-02T00:00:00Z", end="2024-04-02T01:00:00Z", window="publish", format="ndjson")
+        stack.await_notification(run_id)
+        of_stack = ["--stack", stack.name, "--execution-id", run_id, "--json"]
+        report = program(world, "salvage", *of_stack, "--key", key, codes=(3,))
+        check(report["objects"]["salvaged"] == 1 and report["objects"]["failed"] == 0, f"{report['objects']}")
+        check(report["verdict"] == "needs_look" and report["events"]["written"] == 1, f"{report['reasons']}")
+        truth.check_balance(report)
+        watched = program(world, "status", *of_stack, "--watch", codes=(3,))
+        check(watched["salvage"] == report["salvage"], f"{watched['salvage']}")
+        again = program(world, "salvage", *of_stack, "--key", key, codes=(3,))
+        check(again["salvage"] == report["salvage"], f"{again['salvage']}")
+    finally:
+        s3.delete_object(Bucket=SOURCE_BUCKET, Key=key)
+
+
+def event_of(number):
+    """An event that compresses badly, so that a cut leaves a part of it."""
+    data = hashlib.sha512(b"%d" % number).hexdigest()
+    return json.dumps({"event_id": str(number), "org_id": ORG_ID, "data": data}).encode()
 
 
 def stack_request(stack, run_id):

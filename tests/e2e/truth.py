@@ -47,8 +47,8 @@ def check_parquet(stack, execution_id, backup):
 def check_balance(report):
     objects, bytes_, events = report["objects"], report["bytes"], report["events"]
     check(objects["listed"] == objects["pruned"] + objects["planned"], "listed != pruned + planned")
-    check(objects["planned"] == objects["done"] + objects["failed"] + objects["missing"] + objects["lost"],
-          "planned != done + failed + missing + lost")
+    parts = ("done", "salvaged", "failed", "missing", "lost")
+    check(objects["planned"] == sum(objects[part] for part in parts), f"planned != {' + '.join(parts)}")
     check(bytes_["read"] == bytes_["events"] + bytes_["whitespace"] + bytes_["rejected"], "bytes do not add up")
     check(events["found"] == events["written"] + events["out_of_window"] + events["filtered_out"]
           + events["duplicates"], "events do not add up")

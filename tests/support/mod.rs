@@ -177,7 +177,10 @@ pub fn check_balance(report: &Value) {
     );
     assert_eq!(
         sum("objects", &["planned"]),
-        sum("objects", &["done", "failed", "missing", "lost"])
+        sum(
+            "objects",
+            &["done", "salvaged", "failed", "missing", "lost"]
+        )
     );
     assert_eq!(
         sum("bytes", &["read"]),

@@ -13,7 +13,7 @@ use crate::bytes::parse_bytes;
 use crate::common_arguments::{AccessArguments, AwsArguments, CONCURRENCY_MAX, OutputArguments};
 use crate::handling_arguments::{
     AcceptLossArguments, CancelArguments, KnownRunArguments, LedgerArguments, ListArguments,
-    RecheckArguments, ReportArguments, ResumeArguments,
+    RecheckArguments, ReportArguments, ResumeArguments, SalvageArguments,
 };
 use crate::location::Location;
 
@@ -40,6 +40,7 @@ pub(crate) enum Command {
     List(ListArguments),
     Resume(ResumeArguments),
     Recheck(RecheckArguments),
+    Salvage(SalvageArguments),
     Cancel(CancelArguments),
     AcceptLoss(AcceptLossArguments),
     Report(ReportArguments),
@@ -66,6 +67,7 @@ impl Command {
             Self::List(_) => "list",
             Self::Resume(_) => "resume",
             Self::Recheck(_) => "recheck",
+            Self::Salvage(_) => "salvage",
             Self::Cancel(_) => "cancel",
             Self::AcceptLoss(_) => "accept-loss",
             Self::Report(_) => "report",
@@ -85,6 +87,10 @@ impl Command {
             Self::List(ListArguments { json, .. }) => json.then_some("the runs"),
             Self::Run(RunArguments { output, .. })
             | Self::Resume(ResumeArguments {
+                run: KnownRunArguments { output, .. },
+                ..
+            })
+            | Self::Salvage(SalvageArguments {
                 run: KnownRunArguments { output, .. },
                 ..
             })
@@ -362,23 +368,30 @@ impl From<CompressionArgument> for Compression {
 /// Show the status of a run
 ///
 /// Reads the ledger and compares it with what is in the destination, as the audit at the end of a run does,
-/// without writing anything.
+/// without writing anything. With --watch, says every few seconds how the run stands, until it has ended.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   event-recovery status --destination recovered --execution-id my-run
+  event-recovery status --stack event-recovery --execution-id my-run --watch
 
 Exit codes: 0 complete; 1 could not read the run, or the planner refused it; 2 usage; 3 not complete, or
-something needs a look.")]
+something needs a look; 130 interrupted.")]
 pub(crate) struct StatusArguments {
+    /// The stack of the run; its ledger is read with your own access
+    #[arg(long, value_name = "NAME", conflicts_with = "destination")]
+    pub(crate) stack: Option<String>,
     /// The destination of the run: a folder or s3://BUCKET/PREFIX
-    #[arg(long, value_name = "DIR|s3://...")]
-    pub(crate) destination: Location,
+    #[arg(long, value_name = "DIR|s3://...", required_unless_present = "stack")]
+    pub(crate) destination: Option<Location>,
     /// The run's id
     #[arg(long, value_name = "ID")]
     pub(crate) execution_id: String,
     /// Read every file back and compare its checksum with the one that was written down
     #[arg(long)]
     pub(crate) checksums: bool,
+    /// Say how the run stands until it has ended: what is done, waiting and failed, how fast it is, and what is left
+    #[arg(long, conflicts_with = "checksums")]
+    pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) aws: AwsArguments,
     /// Print the report as JSON on stdout

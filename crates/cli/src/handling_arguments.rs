@@ -88,6 +88,28 @@ pub(crate) struct ResumeArguments {
     pub(crate) key: Option<String>,
 }
 
+/// Recover what can be had of a damaged object
+///
+/// If the object can't be decompressed to its end, its events before the damage are recovered. What could not be decoded is
+/// counted, in bytes as stored, and so are the events that no checksum covers: damage is noticed late. Such a run needs a
+/// look. An object that reads whole is recovered as usual. `resume` replaces what was salvaged once the object reads whole.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-recovery salvage --destination recovered --execution-id my-run --source backup \\
+      --key main_stream/2024/04/01/13/NAME
+  event-recovery salvage --stack event-recovery --execution-id my-run \\
+      --key main_stream/2024/04/01/13/NAME
+
+Exit codes: 0 complete; 1 could not run; 2 usage; 3 finished, but something needs a look, such as the damage;
+130 interrupted.")]
+pub(crate) struct SalvageArguments {
+    #[command(flatten)]
+    pub(crate) run: KnownRunArguments,
+    /// The object's key, as the report names it
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: String,
+}
+
 /// List the runs of a destination, the oldest first
 #[derive(Debug, Args)]
 #[command(after_help = "Example:

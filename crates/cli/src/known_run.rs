@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use event_recovery_pipeline::{
-    AuditError, Cancellation, Ended, ExecutionId, Ledger, PlanLimits, Records, Report,
+    AuditError, Cancellation, Ended, ExecutionId, Ledger, OnlyObject, PlanLimits, Records, Report,
     RequestRecord, Run, RunTerms, SourceKey, TransformLimits, find_record, planned_object,
 };
 use tokio::sync::watch;
@@ -24,6 +24,8 @@ use crate::terminal::say;
 pub(crate) enum Errand {
     /// Recover what is missing or has failed, or this object alone.
     Resume { only: Option<SourceKey> },
+    /// Recover this damaged object up to its damage.
+    Salvage { key: SourceKey },
     /// List the hours again.
     Recheck,
 }
@@ -52,10 +54,12 @@ pub(crate) async fn carry_on(
     let held = places.hold_destination(execution_id)?;
     let ledger = Ledger::new(execution_id.clone());
     let only = match &errand {
-        Errand::Resume { only } => only.clone(),
+        Errand::Resume { only } => only.clone().map(|key| (key, false)),
+        Errand::Salvage { key } => Some((key.clone(), true)),
         Errand::Recheck => None,
     };
-    if let Some(key) = &only
+    let only = only.map(|(key, salvage)| OnlyObject { key, salvage });
+    if let Some(OnlyObject { key, salvage }) = &only
         && planned_object(&*held.storage, &ledger, key)
             .await?
             .is_none()
@@ -63,7 +67,10 @@ pub(crate) async fn carry_on(
         return Err(Failure::usage(format!(
             "the run `{execution_id}` has not planned the object `{key}`"
         ))
-        .hint("the report names the objects that failed or are missing; without `--key` all of them are recovered"));
+        .hint(match salvage {
+            true => "the report names the objects that failed",
+            false => "the report names the objects that failed or are missing; without `--key` all of them are recovered",
+        }));
     }
     let progress = Arc::new(Progress::new(arguments.output.quiet));
     let concurrency = Concurrency::new(arguments.concurrency, &places);
@@ -90,6 +97,10 @@ pub(crate) async fn carry_on(
         Errand::Resume { .. } => {
             Cancellation::lift(&*held.storage, &ledger).await?;
             let stopped = "stopped; the same command resumes the run";
+            (run.carry_out(stop).await, stopped)
+        }
+        Errand::Salvage { .. } => {
+            let stopped = "stopped; the same command begins again";
             (run.carry_out(stop).await, stopped)
         }
         Errand::Recheck => {

@@ -22,9 +22,11 @@ mod report;
 mod resume;
 mod run;
 mod runtime;
+mod salvage;
 mod sample;
 mod signals;
 mod split;
+mod standing;
 mod start;
 mod status;
 mod storage;
@@ -69,6 +71,7 @@ fn carry_out(command: &Command) -> Result<ExitCode, Failure> {
         Command::List(arguments) => list::list(arguments),
         Command::Resume(arguments) => resume::resume(arguments),
         Command::Recheck(arguments) => recheck::recheck(arguments),
+        Command::Salvage(arguments) => salvage::salvage(arguments),
         Command::Cancel(arguments) => cancel::cancel(arguments),
         Command::AcceptLoss(arguments) => accept_loss::accept(arguments),
         Command::Report(arguments) => report::report(arguments),

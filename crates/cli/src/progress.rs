@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use event_recovery_pipeline::{Observer, PlanRecord, Receipt, State};
@@ -15,6 +15,19 @@ use crate::terminal;
 /// How often a line is written where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// While the hours are listed. No bar: how much there is to do is not known.
+const PLANNING: &str = "{spinner} {pos} objects ended, {len} found so far  {msg}";
+/// While it is known what there is to do.
+const WORKING: &str = "{bar:30} {pos}/{len} objects  {msg}  {eta} left";
+/// While the result is audited. No bar: it would stand at its end.
+const AUDITING: &str = "{spinner} {pos} objects ended, auditing  {msg}";
+
+fn show_phase(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+}
+
 /// Shows the progress of a run.
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -24,6 +37,27 @@ pub(crate) struct Progress {
     objects_ended: AtomicU64,
     bytes: AtomicU64,
     events: AtomicU64,
+    /// A [`Phase`].
+    phase: AtomicU8,
+}
+
+/// What a run is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    Planning,
+    Working,
+    Auditing,
+}
+
+impl Phase {
+    fn template(self) -> &'static str {
+        match self {
+            Self::Planning => PLANNING,
+            Self::Working => WORKING,
+            Self::Auditing => AUDITING,
+        }
+    }
 }
 
 impl Progress {
@@ -34,10 +68,7 @@ impl Progress {
         } else {
             ProgressBar::hidden()
         };
-        let template = "{bar:30} {pos}/{len} objects  {msg}  {eta} left";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
+        show_phase(&bar, Phase::Planning.template());
         if !bar.is_hidden() {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
@@ -48,6 +79,7 @@ impl Progress {
             objects_ended: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             events: AtomicU64::new(0),
+            phase: AtomicU8::new(Phase::Planning as u8),
         }
     }
 
@@ -57,7 +89,18 @@ impl Progress {
         self.objects_ended.store(ended, Ordering::Relaxed);
         self.bar.set_length(planned);
         self.bar.set_position(ended);
+        match ended >= planned {
+            true => self.enter(Phase::Auditing),
+            false => self.enter(Phase::Working),
+        }
         self.show();
+    }
+
+    fn enter(&self, phase: Phase) {
+        let before = self.phase.swap(phase as u8, Ordering::Relaxed);
+        if before != phase as u8 {
+            show_phase(&self.bar, phase.template());
+        }
     }
 
     /// Whether nothing is to be shown.
@@ -88,9 +131,17 @@ impl Progress {
             *next_line = now + LINE_EVERY;
             let ended = grouped(self.objects_ended.load(Ordering::Relaxed));
             let planned = grouped(self.objects_planned.load(Ordering::Relaxed));
-            terminal::say(&format!(
-                "{ended} of {planned} objects, {read}, {events} events"
-            ));
+            let phase = self.phase.load(Ordering::Relaxed);
+            let objects = match phase {
+                phase if phase == Phase::Planning as u8 => {
+                    format!("{ended} objects ended, {planned} found so far")
+                }
+                phase if phase == Phase::Auditing as u8 => {
+                    format!("{ended} objects ended, auditing")
+                }
+                _ => format!("{ended} of {planned} objects"),
+            };
+            terminal::say(&format!("{objects}, {read}, {events} events"));
         }
     }
 }
@@ -105,6 +156,11 @@ impl Observer for Progress {
         self.objects_planned
             .store(plan.objects.planned, Ordering::Relaxed);
         self.bar.set_length(plan.objects.planned);
+        self.enter(Phase::Working);
+    }
+
+    fn auditing(&self) {
+        self.enter(Phase::Auditing);
     }
 
     fn read(&self, bytes: u64, events: u64) {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use event_recovery_pipeline::{Ledger, PlanRecord, Report, Verdict};
+use event_recovery_pipeline::{Ledger, ObjectCounts, PlanRecord, Report, Verdict};
 
 use crate::bytes::{grouped, size};
 use crate::location::Location;
@@ -27,13 +27,11 @@ pub(crate) fn of_report(report: &Report, destination: &Location) -> String {
             report.times.duration_millis as f64 / 1000.0,
         ),
         format!(
-            "  objects   {} listed = {} pruned + {} planned; {} done, {} failed, {} missing",
+            "  objects   {} listed = {} pruned + {} planned; {}",
             grouped(objects.listed),
             grouped(objects.pruned),
             grouped(objects.planned),
-            grouped(objects.done),
-            grouped(objects.failed),
-            grouped(objects.missing),
+            parts_of(objects),
         ),
         format!(
             "  bytes     {} read = {} events + {} white space + {} rejected",
@@ -113,6 +111,20 @@ pub(crate) fn of_report(report: &Report, destination: &Location) -> String {
     }
     lines.push(format!("  report    {}", place(&ledger.report_key())));
     lines.join("\n")
+}
+
+/// What has become of the planned objects.
+fn parts_of(objects: &ObjectCounts) -> String {
+    let mut parts = vec![format!("{} done", grouped(objects.done))];
+    if objects.salvaged > 0 {
+        parts.push(format!("{} salvaged", grouped(objects.salvaged)));
+    }
+    parts.push(format!("{} failed", grouped(objects.failed)));
+    parts.push(format!("{} missing", grouped(objects.missing)));
+    if objects.lost > 0 {
+        parts.push(format!("{} lost", grouped(objects.lost)));
+    }
+    parts.join(", ")
 }
 
 /// The verdict, and of which time it is. A run that is incomplete is not called final: it can be resumed.

@@ -12,6 +12,8 @@ pub(crate) struct Input<R> {
     /// The range of the buffer that has been read from the source and not consumed.
     start: usize,
     end: usize,
+    /// Bytes that were consumed so far.
+    consumed: u64,
 }
 
 impl<R: Read> Input<R> {
@@ -21,7 +23,13 @@ impl<R: Read> Input<R> {
             buffer: vec![0; INPUT_BYTES].into(),
             start: 0,
             end: 0,
+            consumed: 0,
         }
+    }
+
+    /// Bytes of the source that were consumed so far.
+    pub(crate) fn consumed(&self) -> u64 {
+        self.consumed
     }
 
     /// The next `length` bytes without consuming them, fewer only at the end of the source. At most
@@ -55,7 +63,9 @@ impl<R: Read> BufRead for Input<R> {
     }
 
     fn consume(&mut self, length: usize) {
-        self.start = self.end.min(self.start + length);
+        let start = self.end.min(self.start + length);
+        self.consumed += (start - self.start) as u64;
+        self.start = start;
     }
 }
 
@@ -63,7 +73,9 @@ impl<R: Read> Read for Input<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // Large reads bypass the buffer, as in `BufReader`: a plain object is not copied.
         if self.start == self.end && buffer.len() >= self.buffer.len() {
-            return self.source.read(buffer);
+            let read_bytes = self.source.read(buffer)?;
+            self.consumed += read_bytes as u64;
+            return Ok(read_bytes);
         }
         let read_bytes = self.fill_buf()?.read(buffer)?;
         self.consume(read_bytes);

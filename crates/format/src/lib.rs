@@ -19,7 +19,7 @@ mod source_compression;
 mod source_magic;
 mod zstd_frames;
 
-pub use crate::decode::{DecodeError, DecodeLimits, DecodedReader, decode_reader};
+pub use crate::decode::{DecodeError, DecodeLimits, DecodedReader, decode_reader, salvage_reader};
 pub use crate::envelope::{Envelope, EnvelopeScratch, Field};
 pub use crate::event_writer::{EVENT_BYTES_MAX, EventWriter};
 pub use crate::instant::arrival;

@@ -18,7 +18,25 @@ pub(crate) struct ZstdFrames<R> {
     input: Input<R>,
     decoder: Decoder<'static>,
     position: Position,
+    steps: Steps,
+    /// Whether a frame has ended before the bytes that were read last.
+    has_ended_before: bool,
 }
+
+/// How much the decoder is given at a time.
+enum Steps {
+    /// All that there is.
+    Whole,
+    /// A header or a block, and never the header after it: an error there can't take the bytes of the block along, as the
+    /// library returns either bytes or an error.
+    Blocks {
+        /// How much it needs next.
+        wanted: usize,
+    },
+}
+
+/// Length of a block's header in bytes (RFC 8878 section 3.1.1.2). The library asks for it together with the block before.
+const BLOCK_HEADER_BYTES: usize = 3;
 
 enum Position {
     BetweenFrames,
@@ -36,11 +54,39 @@ impl<R: Read> ZstdFrames<R> {
             input,
             decoder,
             position: Position::BetweenFrames,
+            steps: Steps::Whole,
+            has_ended_before: false,
         })
+    }
+
+    /// The same, block by block.
+    pub(crate) fn by_blocks(input: Input<R>) -> io::Result<Self> {
+        let steps = Steps::Blocks {
+            wanted: BLOCK_HEADER_BYTES,
+        };
+        Ok(Self {
+            steps,
+            ..Self::new(input)?
+        })
+    }
+
+    /// Whether what was read so far ends with a frame.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        matches!(self.position, Position::BetweenFrames)
+    }
+
+    /// Whether a frame has ended before what was read last, which may have been an error.
+    pub(crate) fn has_ended_before(&self) -> bool {
+        self.has_ended_before
+    }
+
+    pub(crate) fn input(&self) -> &Input<R> {
+        &self.input
     }
 
     /// `buffer` must not be empty.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.has_ended_before = false;
         loop {
             let may_hold = match self.position {
                 Position::InFrame { may_hold } => may_hold,
@@ -58,12 +104,22 @@ impl<R: Read> ZstdFrames<R> {
             } else {
                 match self.input.fill_buf()? {
                     [] => return Err(io::ErrorKind::UnexpectedEof.into()),
-                    source => source,
+                    source => match self.steps {
+                        Steps::Whole => source,
+                        Steps::Blocks { wanted } => &source[..wanted.min(source.len())],
+                    },
                 }
             };
             let mut source = InBuffer::around(source);
             let mut decoded = OutBuffer::around(&mut *buffer);
-            let is_frame_over = self.decoder.run(&mut source, &mut decoded)? == 0;
+            let hint = self.decoder.run(&mut source, &mut decoded)?;
+            let is_frame_over = hint == 0;
+            if let Steps::Blocks { wanted } = &mut self.steps {
+                *wanted = match hint.checked_sub(BLOCK_HEADER_BYTES) {
+                    None | Some(0) => BLOCK_HEADER_BYTES,
+                    Some(block) => block,
+                };
+            }
             let (consumed, decoded) = (source.pos(), decoded.pos());
             self.input.consume(consumed);
             self.position = if is_frame_over {
@@ -76,6 +132,7 @@ impl<R: Read> ZstdFrames<R> {
             if decoded > 0 {
                 return Ok(decoded);
             }
+            self.has_ended_before |= is_frame_over;
         }
     }
 }

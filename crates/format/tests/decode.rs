@@ -9,7 +9,9 @@
 use std::io::{self, Read, Write};
 use std::mem::discriminant;
 
-use event_recovery_format::{DecodeError, DecodeLimits, SourceCompression, decode_reader};
+use event_recovery_format::{
+    DecodeError, DecodeLimits, SourceCompression, decode_reader, salvage_reader,
+};
 use flate2::write::GzEncoder;
 
 const TEXT: &[u8] = b"{\"event_id\":\"1\",\"data\":{\"a\":[1,2,3]}}{\"event_id\":\"2\"}";
@@ -290,6 +292,101 @@ fn an_object_may_decode_to_the_limit_and_no_further() {
             }
         }
     }
+}
+
+/// Everything that can be salvaged, how much of it is intact, and how much of the object was decoded.
+fn salvage(object: &[u8]) -> (Vec<u8>, u64, u64) {
+    let mut reader = salvage_reader(object, DecodeLimits::default()).unwrap();
+    let mut decoded = Vec::new();
+    let error = reader.read_to_end(&mut decoded).unwrap_err();
+    assert!(matches!(
+        DecodeError::from(error),
+        DecodeError::Corrupt { .. } | DecodeError::Truncated { .. }
+    ));
+    assert_eq!(reader.decoded_bytes(), decoded.len() as u64);
+    (decoded, reader.intact_bytes(), reader.stored_bytes())
+}
+
+#[test]
+fn what_precedes_damage_is_salvaged_to_the_last_byte() {
+    let content: Vec<u8> = (0..400_000_u32)
+        .flat_map(|n| (n / 7).to_le_bytes())
+        .collect();
+    let (first, second) = content.split_at(500_001);
+    for encode in [gzip, zstd] {
+        let (head, tail) = (encode(first), encode(second));
+        // The first byte after a member or frame is damaged, then every later part of the second.
+        for at in [4, tail.len() / 3, tail.len() / 2, tail.len() - 20] {
+            let mut object = [head.clone(), tail.clone()].concat();
+            for byte in &mut object[head.len() + at..] {
+                *byte = 0xFF;
+            }
+            let (decoded, intact, stored) = salvage(&object);
+            let same = decoded
+                .iter()
+                .zip(&content)
+                .take_while(|(one, other)| one == other);
+            let same = same.count();
+            assert!(same >= first.len(), "{at}: {same}");
+            // A decoder notices damage late, and not by more than a block of zstd.
+            assert!(
+                decoded.len() - same <= 128 * 1024,
+                "{at}: {} {same}",
+                decoded.len()
+            );
+            assert_eq!(intact, first.len() as u64, "{at}");
+            assert!(stored >= head.len() as u64 && stored <= object.len() as u64);
+
+            let mut cut = [head.clone(), tail.clone()].concat();
+            cut.truncate(head.len() + at);
+            let (decoded, intact, stored) = salvage(&cut);
+            assert!(content.starts_with(&decoded) && decoded.len() >= first.len());
+            assert_eq!(intact, first.len() as u64);
+            assert!(stored <= cut.len() as u64);
+        }
+    }
+}
+
+#[test]
+fn a_small_object_is_salvaged_up_to_the_block_that_is_damaged() {
+    // Blocks of one frame, each with events of its own.
+    let mut encoder = zstd::Encoder::new(Vec::new(), 3).unwrap();
+    let mut ends = Vec::new();
+    for n in 0..5 {
+        encoder
+            .write_all(format!("{{\"event_id\":\"{n}\"}}").as_bytes())
+            .unwrap();
+        encoder.flush().unwrap();
+        ends.push(encoder.get_ref().len());
+    }
+    let mut object = encoder.finish().unwrap();
+    // The fourth block is of the reserved type.
+    object[ends[2]] |= 0b110;
+    let (decoded, intact, stored) = salvage(&object);
+    assert_eq!(
+        decoded,
+        br#"{"event_id":"0"}{"event_id":"1"}{"event_id":"2"}"#
+    );
+    assert_eq!(intact, 0);
+    assert!(stored >= ends[2] as u64);
+
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+    let mut ends = Vec::new();
+    for n in 0..5 {
+        encoder
+            .write_all(format!("{{\"event_id\":\"{n}\"}}").as_bytes())
+            .unwrap();
+        encoder.flush().unwrap();
+        ends.push(encoder.get_ref().len());
+    }
+    let mut object = encoder.finish().unwrap();
+    object[ends[2]] |= 0b110;
+    let (decoded, intact, _) = salvage(&object);
+    assert_eq!(
+        decoded,
+        br#"{"event_id":"0"}{"event_id":"1"}{"event_id":"2"}"#
+    );
+    assert_eq!(intact, 0);
 }
 
 #[test]

@@ -366,6 +366,16 @@ impl WorkerFunction {
                 .field("reason", reason.as_str())
                 .field("hint", hint.as_deref())
                 .metric("TasksFailed", Unit::Count, 1),
+            State::Salvaged(salvaged) => line
+                .field("state", "salvaged")
+                .field("reason", salvaged.damage.reason.as_str())
+                .field("undecoded_bytes", salvaged.damage.undecoded_bytes)
+                .metric("TasksSalvaged", Unit::Count, 1)
+                .metric(
+                    "EventsWritten",
+                    Unit::Count,
+                    salvaged.done.counts.events.written,
+                ),
             State::Attempting { .. } | State::Queued { .. } => line.field("state", "open"),
         };
         line.write(&self.stack);

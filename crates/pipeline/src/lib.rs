@@ -92,6 +92,7 @@ pub use contract::places::RunPlaces;
 pub use contract::planner::{CheckedRequest, PlannerAnswer, PlannerPayload, PlannerReply};
 pub use contract::planner_error::{PlannerError, PlannerErrorKind};
 pub use contract::recheck::{CheckedRecheck, DueAnswer, RecheckAnswer, RecheckPayload};
+pub use contract::salvage::{SalvageAnswer, SalvagePayload};
 pub use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
 pub use ledger::audit_record::{AuditAnswer, AuditAnswerKind, AuditRecord, audit_record};
 pub use ledger::cancellation::Cancellation;
@@ -103,11 +104,13 @@ pub use ledger::orgs::{ORGS_MAX, Orgs};
 pub use ledger::plan_record::{PlanRecord, PlannedDay, PlannedObjects};
 pub use ledger::planning_record::{PlanningRecord, PlanningState, Refusal, RefusalKind};
 pub use ledger::provisional::ProvisionalRecord;
-pub use ledger::receipt::{ByteCounts, Counts, Done, EventCounts, Output, Receipt, State};
+pub use ledger::receipt::{
+    ByteCounts, Counts, Damage, Done, EventCounts, Output, Receipt, Salvaged, State,
+};
 pub use ledger::recheck_record::{NamedKeys, RecheckRecord};
 pub use ledger::report::{
     AcceptedLoss, AuditDigests, Finality, HourBalance, LateCounts, ObjectCounts, OutputCounts,
-    Report, Times, Unrecovered, Verdict,
+    Report, SalvageCounts, SalvagedObject, Times, Unrecovered, Verdict,
 };
 pub use ledger::seal::{Seal, digest};
 pub use ledger::{
@@ -139,7 +142,7 @@ pub use request::window::{
     WindowKind,
 };
 pub use request::{REQUEST_BYTES_MAX, RecoveryRequest, RequestLimits, Resolution};
-pub use run::{Ended, Run, RunError};
+pub use run::{Ended, OnlyObject, Run, RunError};
 pub use runs::list::{ListedRun, RunState, list_runs};
 pub use runs::loss::{LOSS_REASON_CHARS_MAX, LossError, accept_loss, revoke_loss};
 pub use runs::planned_object::planned_object;

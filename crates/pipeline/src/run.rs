@@ -75,9 +75,18 @@ pub struct Run {
     /// Limits of each object.
     pub transform_limits: TransformLimits,
     /// Recovers this object and no other; `None` for all.
-    pub only: Option<SourceKey>,
+    pub only: Option<OnlyObject>,
     /// Receives progress.
     pub observer: Arc<dyn Observer>,
+}
+
+/// The one object that a run is to recover.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnlyObject {
+    /// Its key.
+    pub key: SourceKey,
+    /// Whether its events before the damage are to be recovered if it is damaged.
+    pub salvage: bool,
 }
 
 /// What the planner is asked for.
@@ -189,6 +198,7 @@ impl Run {
             Ok(()) | Err(PlanError::Cancelled { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+        self.observer.auditing();
         Ok(Ended::Audited(Box::new(self.audit().await?)))
     }
 
@@ -247,7 +257,7 @@ impl Run {
 async fn consume(
     queue: Arc<InProcessQueue>,
     worker: Arc<Worker>,
-    only: Option<SourceKey>,
+    only: Option<OnlyObject>,
     turns: Turns,
     stop: watch::Receiver<bool>,
 ) -> Result<(), WorkError> {
@@ -272,8 +282,14 @@ async fn consume(
         tokio::select! {
             biased;
             next = next, if deliveries.len() < DELIVERIES_AT_ONCE => match next {
-                Some((task, _)) if only.as_ref().is_some_and(|only| *only != task.key) => {}
-                Some((task, turn)) => deliveries.push(deliver(&worker, task, &turns, turn, &stop)),
+                Some((task, _)) if only.as_ref().is_some_and(|only| only.key != task.key) => {}
+                Some((task, turn)) => {
+                    let task = match &only {
+                        Some(OnlyObject { salvage: true, .. }) => task.to_salvage(),
+                        _ => task,
+                    };
+                    deliveries.push(deliver(&worker, task, &turns, turn, &stop));
+                }
                 None => break,
             },
             Some(delivered) = deliveries.next() => if delivered.is_err() {

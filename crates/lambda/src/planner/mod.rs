@@ -10,7 +10,7 @@ use event_recovery_pipeline::{
     AuditCaller, CallAuditor, CheckedRequest, ExecutionId, Ledger, LedgerStorage, ListObjects,
     PlanError, Planned, Planner, PlannerAnswer, PlannerError, PlannerErrorKind, PlannerPayload,
     PlannerReply, RecheckPayload, RecoveryRequest, RequestError, Resolution, RunOrigin, RunPlaces,
-    RunTerms, SendTasks, Unobserved, check_request, preview,
+    RunTerms, SalvageAnswer, SalvagePayload, SendTasks, Unobserved, check_request, preview,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
@@ -105,10 +105,37 @@ impl PlannerFunction {
         };
         let reply = match RecheckPayload::read(&payload).map_err(refused) {
             Ok(Some(asked)) => self.recheck(asked, &invocation).await,
-            Ok(None) => self.plan_or_check(payload, &invocation).await,
+            Ok(None) => match SalvagePayload::read(&payload).map_err(refused) {
+                Ok(Some(asked)) => self.salvage(asked, &invocation).await,
+                Ok(None) => self.plan_or_check(payload, &invocation).await,
+                Err(error) => Err(error),
+            },
             Err(error) => Err(error),
         };
         reply.map_err(|error| self.failed(error, began_at))
+    }
+
+    /// Queues the task of an object that a person wants to be salvaged.
+    async fn salvage(
+        &self,
+        asked: SalvagePayload,
+        invocation: &Invocation,
+    ) -> Result<PlannerReply, PlannerError> {
+        let SalvagePayload { execution_id, key } = asked;
+        let auditor = self.audit_caller();
+        let planner = self.planner(&auditor, invocation, None);
+        planner
+            .salvage(&execution_id, &key, invocation.now)
+            .await
+            .map_err(|error| not_planned(&execution_id, &error))?;
+        LogLine::new("object to be salvaged")
+            .field("execution_id", execution_id.as_str())
+            .field("key", key.as_str())
+            .write(&self.settings.stack);
+        Ok(PlannerReply::Salvaging(SalvageAnswer {
+            execution_id,
+            salvaging: key,
+        }))
     }
 
     async fn plan_or_check(

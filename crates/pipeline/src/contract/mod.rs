@@ -8,3 +8,4 @@ pub(crate) mod places;
 pub(crate) mod planner;
 pub(crate) mod planner_error;
 pub(crate) mod recheck;
+pub(crate) mod salvage;

@@ -258,7 +258,8 @@ mod tests {
             "changed": {"objects": 30, "named": names(20)},
             "vanished": {"objects": 0, "named": []},
             "objects": {
-                "listed": 31, "pruned": 1, "planned": 30, "done": 5, "failed": 24, "missing": 1, "lost": 0,
+                "listed": 31, "pruned": 1, "planned": 30, "done": 5, "salvaged": 0, "failed": 24,
+                "missing": 1, "lost": 0,
             },
             "events": {
                 "found": 4, "written": 1, "out_of_window": 1, "filtered_out": 1, "duplicates": 1,

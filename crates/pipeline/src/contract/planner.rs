@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::backup::hour_prefix::HourPrefix;
 use crate::contract::places::RunPlaces;
 use crate::contract::recheck::{CheckedRecheck, DueAnswer, RecheckAnswer};
+use crate::contract::salvage::SalvageAnswer;
 use crate::ledger::plan_record::{PlanRecord, PlannedDay, PlannedObjects};
 use crate::plan::call::Planned;
 use crate::request::RecoveryRequest;
@@ -112,6 +113,8 @@ pub enum PlannerReply {
     CheckedRuns(Box<DueAnswer>),
     /// To the check of a recheck.
     CheckedRecheck(CheckedRecheck),
+    /// To a salvage.
+    Salvaging(SalvageAnswer),
 }
 
 /// A complete plan, or what a dry run found.

@@ -51,6 +51,7 @@ impl From<&PlanError> for PlannerErrorKind {
             | PlanError::TooManyBytes { .. }
             | PlanError::Cancelled { .. }
             | PlanError::UnknownRun(_)
+            | PlanError::NotInPlan { .. }
             | PlanError::NotPlanned(_) => Self::Refused,
             PlanError::Key(_)
             | PlanError::Storage(_)

@@ -13,6 +13,8 @@ pub trait Observer: Send + Sync {
     fn read(&self, _bytes: u64, _events: u64) {}
     /// A task ended, now or in an earlier attempt of the run.
     fn task_ended(&self, _receipt: &Receipt) {}
+    /// All tasks have ended, and the audit begins.
+    fn auditing(&self) {}
     /// A task is retried after a transient failure.
     fn task_delayed(&self, _problem: &str) {}
 }

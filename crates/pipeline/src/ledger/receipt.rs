@@ -67,6 +67,33 @@ pub enum State {
     },
     /// The events are written. Nothing overwrites this.
     Done(Box<Done>),
+    /// The object is damaged, and the events before the damage are written. Only [`Done`](Self::Done), or another salvage,
+    /// overwrites this.
+    Salvaged(Box<Salvaged>),
+}
+
+/// What was written of a damaged object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Salvaged {
+    /// As of an object that ends where the damage was noticed.
+    #[serde(flatten)]
+    pub done: Done,
+    /// The damage.
+    pub damage: Damage,
+}
+
+/// Where the reading of a damaged object ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Damage {
+    /// Why.
+    pub reason: String,
+    /// The rest of the object as stored, which can't be decoded.
+    pub undecoded_bytes: u64,
+    /// Decoded bytes of gzip members or zstd frames that are intact. What comes after them was decoded before the damage
+    /// was noticed, and no checksum says that it is right.
+    pub intact_bytes: u64,
+    /// Events found after the intact bytes.
+    pub unverified_events: u64,
 }
 
 /// What a task that is done has written.
@@ -324,10 +351,17 @@ impl KnownReceipt {
         self.receipt.as_ref().filter(|receipt| receipt.is_done())
     }
 
-    /// Whether the receipt gives the reason of a failed attempt.
+    /// Whether the receipt gives the reason of a failed attempt, or says what was salvaged after one.
     pub(crate) fn has_reason(&self) -> bool {
         let state = self.receipt.as_ref().map(|receipt| &receipt.state);
-        matches!(state, Some(State::Failed { .. }))
+        matches!(state, Some(State::Failed { .. } | State::Salvaged(_)))
+    }
+
+    /// The receipt, if it says that the object was salvaged.
+    pub(crate) fn salvaged(&self) -> Option<&Receipt> {
+        self.receipt
+            .as_ref()
+            .filter(|receipt| receipt.is_salvaged())
     }
 }
 
@@ -337,18 +371,34 @@ impl Receipt {
         matches!(self.state, State::Done(_))
     }
 
+    /// Whether the events before the object's damage are written.
+    pub fn is_salvaged(&self) -> bool {
+        matches!(self.state, State::Salvaged(_))
+    }
+
     /// Whether the task has failed, or its last attempt has expired.
     pub fn has_failed(&self, now: DateTime<Utc>) -> bool {
         match self.state {
             State::Failed { .. } => true,
             State::Attempting { expires_at } => expires_at <= now,
-            State::Queued { .. } | State::Done(_) => false,
+            State::Queued { .. } | State::Done(_) | State::Salvaged(_) => false,
         }
     }
 
     /// The task's id.
     pub fn task_id(&self) -> TaskId {
         TaskId::of(&self.key)
+    }
+}
+
+impl State {
+    /// What is written of the object: all, or what was salvaged.
+    pub fn into_written(self) -> Option<Done> {
+        match self {
+            Self::Done(done) => Some(*done),
+            Self::Salvaged(salvaged) => Some(salvaged.done),
+            Self::Queued { .. } | Self::Attempting { .. } | Self::Failed { .. } => None,
+        }
     }
 }
 

@@ -56,11 +56,11 @@ pub struct Report {
     pub finality: Option<Finality>,
     /// The request, with every default filled in.
     pub request: ResolvedRequest,
-    /// Objects: `listed = pruned + planned`, `planned = done + failed + missing + lost`.
+    /// Objects: `listed = pruned + planned`, `planned = done + salvaged + failed + missing + lost`.
     pub objects: ObjectCounts,
-    /// Bytes of the done objects: `read = events + whitespace + rejected`.
+    /// Bytes of the done and salvaged objects: `read = events + whitespace + rejected`.
     pub bytes: ByteCounts,
-    /// Events of the done objects:
+    /// Events of the done and salvaged objects:
     /// `found = written + out_of_window + filtered_out + duplicates`.
     pub events: EventCounts,
     /// The events written, by org; those of receipts of versions 1 and 2 are left out.
@@ -99,6 +99,9 @@ pub struct Report {
     /// The first objects whose loss was accepted, at most [`Report::LOSSES_MAX`].
     #[serde(default)]
     pub losses: Vec<AcceptedLoss>,
+    /// What is known of the damaged objects whose events before the damage were recovered.
+    #[serde(default)]
+    pub salvage: SalvageCounts,
     /// The files of rejected fragments, at most [`Report::REJECTED_FILES_MAX`].
     pub rejected_files: Vec<String>,
     /// The balance of each hour prefix.
@@ -112,6 +115,8 @@ impl Report {
     pub const UNRECOVERED_MAX: usize = 100;
     /// Most entries of [`losses`](Self::losses); [`objects`](Self::objects) counts all.
     pub const LOSSES_MAX: usize = 100;
+    /// Most entries of [`salvage.named`](SalvageCounts::named); [`objects`](Self::objects) counts all.
+    pub const SALVAGED_MAX: usize = 100;
     /// Most entries of [`rejected_files`](Self::rejected_files).
     pub const REJECTED_FILES_MAX: usize = 100;
 }
@@ -199,6 +204,9 @@ pub struct ObjectCounts {
     pub planned: u64,
     /// Recovered.
     pub done: u64,
+    /// Damaged, and recovered up to the damage.
+    #[serde(default)]
+    pub salvaged: u64,
     /// Failed permanently, each with a reason.
     pub failed: u64,
     /// Without a receipt that says done or failed.
@@ -242,6 +250,34 @@ pub struct AcceptedLoss {
     pub accepted_by: Option<String>,
 }
 
+/// Damaged objects whose events before the damage were recovered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SalvageCounts {
+    /// Bytes of the objects as stored that could not be decoded. They are not part of the balance, which counts decoded bytes.
+    pub undecoded_bytes: u64,
+    /// Events found of them.
+    pub events: u64,
+    /// Those that no checksum covers: the damage may begin before the place at which it was noticed.
+    pub unverified_events: u64,
+    /// The first, at most [`Report::SALVAGED_MAX`].
+    pub named: Vec<SalvagedObject>,
+}
+
+/// A damaged object whose events before the damage were recovered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SalvagedObject {
+    /// Its key.
+    pub key: String,
+    /// Its damage.
+    pub reason: String,
+    /// See [`SalvageCounts::undecoded_bytes`].
+    pub undecoded_bytes: u64,
+    /// See [`SalvageCounts::events`].
+    pub events: u64,
+    /// See [`SalvageCounts::unverified_events`].
+    pub unverified_events: u64,
+}
+
 /// The balance of one hour prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HourBalance {
@@ -255,7 +291,7 @@ pub struct HourBalance {
     /// Those of them that came after the hour was first listed.
     #[serde(default)]
     pub late_objects: u64,
-    /// The sums over its done objects.
+    /// The sums over its done and salvaged objects.
     #[serde(flatten)]
     pub counts: Counts,
 }

@@ -106,7 +106,7 @@ fn slots(hours: &[HourBalance]) -> Vec<Slot> {
             slot.events += hour.counts.events.written;
             slot.bytes += hour.counts.bytes.read;
             slot.done += objects.done;
-            slot.undone += objects.failed + objects.missing + objects.lost;
+            slot.undone += objects.salvaged + objects.failed + objects.missing + objects.lost;
             slot.late += hour.late_objects;
             slot.listed += objects.listed;
         }

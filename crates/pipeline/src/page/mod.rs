@@ -52,6 +52,7 @@ struct Page<'a> {
     charts: Vec<Chart>,
     unrecovered_caption: String,
     losses_caption: String,
+    salvaged_caption: String,
     named: Vec<Named<'a>>,
     facts: Vec<Fact>,
 }
@@ -93,6 +94,7 @@ impl<'a> Page<'a> {
             charts: charts(&report.hours),
             unrecovered_caption: shown(report.unrecovered.len(), unrecovered),
             losses_caption: shown(report.losses.len(), lost),
+            salvaged_caption: shown(report.salvage.named.len(), objects.salvaged),
             named: named(report),
             facts: facts(report),
         }
@@ -113,6 +115,9 @@ fn balances(report: &Report) -> [Balance; 3] {
         row("failed", objects.failed),
         row("missing", objects.missing),
     ];
+    if objects.salvaged > 0 {
+        parts.insert(1, row("recovered up to their damage", objects.salvaged));
+    }
     if objects.lost > 0 {
         parts.push(row("loss accepted", objects.lost));
     }

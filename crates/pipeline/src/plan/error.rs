@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::audit::call::AuditCallError;
 use crate::backup::hour_prefix::HourPrefix;
-use crate::backup::source_key::SourceKeyError;
+use crate::backup::source_key::{SourceKey, SourceKeyError};
 use crate::ledger::LedgerError;
 use crate::queue::QueueError;
 use crate::request::execution_id::ExecutionId;
@@ -65,6 +65,14 @@ pub enum PlanError {
     /// There is no run with this id.
     #[error("there is no run `{0}`")]
     UnknownRun(ExecutionId),
+    /// The run has not planned the object.
+    #[error("the run `{execution_id}` has not planned the object `{key}`")]
+    NotInPlan {
+        /// The run.
+        execution_id: ExecutionId,
+        /// The object.
+        key: SourceKey,
+    },
     /// The run has no complete plan, so there is nothing to compare a recheck with.
     #[error("the plan of the run `{0}` is not complete")]
     NotPlanned(ExecutionId),
@@ -136,6 +144,7 @@ impl PlanError {
             | Self::TooManyBytes { .. }
             | Self::Cancelled { .. }
             | Self::UnknownRun(_)
+            | Self::NotInPlan { .. }
             | Self::NotPlanned(_)
             | Self::ListGone { .. }
             | Self::Key(_) => false,
@@ -161,6 +170,9 @@ impl PlanError {
             )),
             Self::UnknownRun(_) => {
                 Some("the ids are the folders' names in `_recovery` at the destination".to_owned())
+            }
+            Self::NotInPlan { .. } => {
+                Some("the report names the objects that failed or are missing".to_owned())
             }
             Self::NotPlanned(_) => {
                 Some("resume the run first: repeat its request with its execution id".to_owned())
@@ -192,6 +204,7 @@ impl PlanError {
             | Self::Cancelled { .. }
             | Self::OutOfTime { .. }
             | Self::UnknownRun(_)
+            | Self::NotInPlan { .. }
             | Self::NotPlanned(_)
             | Self::ListGone { .. }
             | Self::RecheckConflict(_)

@@ -10,6 +10,7 @@ pub(crate) mod lists;
 pub(crate) mod preview;
 pub(crate) mod queueing;
 pub(crate) mod requeue;
+pub(crate) mod salvage;
 pub(crate) mod summary;
 
 use std::time::Instant;

@@ -97,6 +97,8 @@ impl Planner<'_> {
             let task = Task::new(ledger.execution_id(), call.request, key, object);
             match (receipt.receipt, receipt.etag) {
                 (Some(receipt), _) if receipt.is_done() => self.observer.task_ended(&receipt),
+                // Its receipt stays: it says what is written.
+                (Some(receipt), _) if receipt.is_salvaged() => again.tasks.push(task.again()),
                 (Some(receipt), Some(etag)) if receipt.has_failed(now) => {
                     let key = ledger.receipt_key(&task.id());
                     again.failed.push(FailedReceipt { key, receipt, etag });

@@ -40,6 +40,10 @@ pub struct Task {
     /// [`again`](Self::again). Left out of the JSON when false, so that earlier workers read the message.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub queued_again: bool,
+    /// Whether a person has asked for what can be had of a damaged object; see [`to_salvage`](Self::to_salvage). Left out
+    /// of the JSON when false.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub salvage: bool,
 }
 
 /// A task as it is received. Apart from [`Task`] because serde does not promise to find unknown fields next
@@ -58,6 +62,8 @@ struct TaskMessage {
     compression: Compression,
     #[serde(default)]
     queued_again: bool,
+    #[serde(default)]
+    salvage: bool,
 }
 
 impl TryFrom<TaskMessage> for Task {
@@ -75,6 +81,7 @@ impl TryFrom<TaskMessage> for Task {
             format,
             compression,
             queued_again,
+            salvage,
         } = message;
         let fields = OutputFields {
             format,
@@ -90,6 +97,7 @@ impl TryFrom<TaskMessage> for Task {
             filters,
             output: fields.try_into()?,
             queued_again,
+            salvage,
         })
     }
 }
@@ -112,6 +120,7 @@ impl Task {
             filters: request.filters(),
             output: request.output,
             queued_again: false,
+            salvage: false,
         }
     }
 
@@ -121,6 +130,13 @@ impl Task {
     pub fn again(mut self) -> Self {
         self.queued_again = true;
         self
+    }
+
+    /// The task as a person asks for it whose object is damaged: the events before the damage are recovered.
+    #[must_use]
+    pub fn to_salvage(mut self) -> Self {
+        self.salvage = true;
+        self.again()
     }
 
     /// The id, which names receipt and output: the same on every attempt.
@@ -144,6 +160,12 @@ mod tests {
         })
     }
 
+    fn task_to_salvage() -> Task {
+        let task: Task = serde_json::from_value(message()).unwrap();
+        assert!(!task.salvage);
+        task.to_salvage()
+    }
+
     #[test]
     fn only_a_task_that_is_queued_again_says_so() {
         let task: Task = serde_json::from_value(message()).unwrap();
@@ -153,5 +175,10 @@ mod tests {
         let json = serde_json::to_value(&again).unwrap();
         assert_eq!(json["queued_again"], true);
         assert_eq!(serde_json::from_value::<Task>(json).unwrap(), again);
+        let salvaged = serde_json::to_value(task_to_salvage()).unwrap();
+        assert_eq!(
+            (&salvaged["queued_again"], &salvaged["salvage"]),
+            (&json!(true), &json!(true))
+        );
     }
 }

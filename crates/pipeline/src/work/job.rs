@@ -31,8 +31,18 @@ pub(crate) struct Job<'a> {
     pub(crate) filters: &'a Filters,
     pub(crate) format: OutputFormat,
     pub(crate) limits: TransformLimits,
+    pub(crate) damaged: Damaged,
     pub(crate) destination: &'a dyn CreateObject,
     pub(crate) observer: &'a dyn Observer,
+}
+
+/// What to do with an object that is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Damaged {
+    /// It fails, and nothing of it is written.
+    Fails,
+    /// The events before the damage are written.
+    IsSalvaged,
 }
 
 /// Limits of one object, which bound a worker's memory and time.

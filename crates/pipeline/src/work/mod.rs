@@ -24,7 +24,9 @@ use crate::backup::linked_orgs::LinkedOrgs;
 use crate::backup::org_id::OrgId;
 use crate::ledger::observer::Observer;
 use crate::ledger::orgs::Orgs;
-use crate::ledger::receipt::{Counts, Done, KnownReceipt, Output, Receipt, State};
+use crate::ledger::receipt::{
+    Counts, Damage, Done, KnownReceipt, Output, Receipt, Salvaged, State,
+};
 use crate::ledger::{Ledger, LedgerError};
 use crate::queue::QueueError;
 use crate::queue::task::{TASK_VERSION, Task};
@@ -34,11 +36,11 @@ use crate::storage::{Destination, Problem, RequestId, Source, StorageError, Stor
 use crate::work::audit_looks::{AuditLooks, Look};
 use crate::work::cancellations::Cancellations;
 use crate::work::delivery::{Clock, Delivery};
-use crate::work::job::{Job, TransformError, TransformLimits};
+use crate::work::job::{Damaged, Job, TransformError, TransformLimits};
 use crate::work::receipt_slot::ReceiptSlot;
 use crate::work::source_access::SourceAccess;
 use crate::work::staged_output::Replace;
-use crate::work::transform::{Transformed, commit, object_time, transform};
+use crate::work::transform::{Transformed, blank_out, commit, object_time, transform};
 use crate::work::turn::Turn;
 
 /// The largest object, in bytes as stored, that is recovered where its task is, if it is read from this machine and
@@ -197,7 +199,9 @@ impl Worker {
             true => Replace::No,
             false => Replace::Yes,
         };
-        let ended = self.attempt(task, &ledger, replace).await;
+        let earlier = slot.salvaged().cloned();
+        let earlier = earlier.and_then(|receipt| receipt.state.into_written());
+        let ended = self.attempt(task, &ledger, replace, earlier).await;
         // A task that has failed keeps its turn until its retry: if everything fails, it is the same few tasks.
         if ended.is_ok() {
             turn.end();
@@ -223,10 +227,10 @@ impl Worker {
         task: &Task,
         delivery: Delivery,
         slot: &ReceiptSlot<'_>,
-        ended: Result<Done, Failure>,
+        ended: Result<State, Failure>,
     ) -> Result<State, WorkError> {
         let failure = match ended {
-            Ok(done) => return Ok(State::Done(Box::new(done))),
+            Ok(state) => return Ok(state),
             Err(Failure::Denied(error)) => self.judge_denial(task, error).await,
             Err(failure) => failure,
         };
@@ -367,7 +371,8 @@ impl Worker {
         task: &Task,
         ledger: &Ledger,
         replace: Replace,
-    ) -> Result<Done, Failure> {
+        earlier: Option<Done>,
+    ) -> Result<State, Failure> {
         if !task.key.is_plain() {
             return Err(Failure::Final {
                 reason: "its key has an empty, `.` or `..` part, a NUL, or more than 1,024 bytes, so \
@@ -403,6 +408,10 @@ impl Worker {
                 filters: &task.filters,
                 format: task.output,
                 limits,
+                damaged: match task.salvage {
+                    true => Damaged::IsSalvaged,
+                    false => Damaged::Fails,
+                },
                 destination: &*destination,
                 observer: &*observer,
             };
@@ -413,7 +422,7 @@ impl Worker {
                 access.opened(key, etag);
                 Ok(reader)
             };
-            recover(open, &job, replace)
+            recover(open, &job, replace, earlier.as_ref())
         });
         let recovered = recovered.await.map_err(|died| {
             let died = match died {
@@ -422,37 +431,71 @@ impl Worker {
             };
             Failure::Died(died.to_owned())
         })?;
-        let (counts, orgs, outputs, rejected) = recovered?;
-        Ok(Done {
+        let Recovered {
+            counts,
+            orgs,
+            outputs,
+            rejected,
+            damage,
+        } = recovered?;
+        let done = Done {
             finished_at: Utc::now(),
             foreign_name: time.is_foreign(),
             counts,
             orgs,
             outputs,
             rejected,
+        };
+        Ok(match damage {
+            None => State::Done(Box::new(done)),
+            Some(damage) => State::Salvaged(Box::new(Salvaged { done, damage })),
         })
     }
 }
 
 /// What the receipt of a recovered object says.
-type Recovered = (Counts, Orgs, Vec<Output>, Option<Output>);
+struct Recovered {
+    counts: Counts,
+    orgs: Orgs,
+    outputs: Vec<Output>,
+    rejected: Option<Output>,
+    damage: Option<Damage>,
+}
 
-/// Recovers the object and makes its outputs visible. Blocks.
+/// Recovers the object and makes its outputs visible, also in the place of what was salvaged earlier. Blocks.
 fn recover<R: Read>(
     open: impl FnMut() -> Result<R, StorageError>,
     job: &Job<'_>,
     replace: Replace,
+    earlier: Option<&Done>,
 ) -> Result<Recovered, TransformError> {
+    let transformed = transform(open, job)?;
+    let (empty_outputs, empty_rejected) = match earlier {
+        Some(earlier) => blank_out(earlier, &transformed, job)?,
+        None => Default::default(),
+    };
     let Transformed {
         counts,
         orgs,
         outputs,
         rejected,
-    } = transform(open, job)?;
+        damage,
+    } = transformed;
     // The object has been read to its end. Before that, nothing of it may become visible.
-    let outputs = commit(outputs, replace)?;
+    let mut outputs = commit(outputs, replace)?;
+    if !empty_outputs.is_empty() {
+        outputs.extend(commit(empty_outputs, replace)?);
+        outputs.sort_by(|one, other| one.key.cmp(&other.key));
+    }
+    let rejected = rejected.or(empty_rejected);
     let rejected = commit(rejected.into_iter().collect(), replace)?.pop();
-    Ok((counts, orgs, outputs, rejected))
+    Ok(Recovered {
+        counts,
+        orgs,
+        outputs,
+        rejected,
+        damage,
+    })
 }
 
 /// The hint of an object that was given up: the cause's own hint, then how to retry.
@@ -516,7 +559,8 @@ impl From<TransformError> for Failure {
                 "check the source and run the same command again"
             }
             TransformError::Decode(_) => {
-                "the object itself is damaged: ask the platform for an intact copy"
+                "the object itself is damaged: ask the platform for an intact copy, or recover the events before the \
+                 damage with `event-recovery salvage`"
             }
             TransformError::Write(_) => "check the destination and run the same command again",
         };

@@ -17,6 +17,8 @@ pub(crate) struct ReceiptSlot<'a> {
     key: String,
     /// The etag of the receipt that was read last; `None` if there was none, or none was looked for.
     etag: Option<String>,
+    /// The receipt of what was salvaged, if that is what is there.
+    salvaged: Option<Receipt>,
     template: Receipt,
 }
 
@@ -33,6 +35,7 @@ impl<'a> ReceiptSlot<'a> {
             destination,
             key,
             etag: None,
+            salvaged: None,
             template: Receipt {
                 version: LEDGER_VERSION,
                 software: SOFTWARE.to_owned(),
@@ -61,7 +64,13 @@ impl<'a> ReceiptSlot<'a> {
             let attempts = receipt.attempts.saturating_add(1);
             self.template.attempts = self.template.attempts.max(attempts);
         }
+        self.salvaged = known.salvaged().cloned();
         self.etag = known.etag;
+    }
+
+    /// What was salvaged of the object.
+    pub(crate) fn salvaged(&self) -> Option<&Receipt> {
+        self.salvaged.as_ref()
     }
 
     fn receipt(&self, state: State) -> Receipt {
@@ -95,11 +104,15 @@ impl<'a> ReceiptSlot<'a> {
     }
 
     /// Writes the receipt with the state, and returns it; or the one that another worker wrote
-    /// meanwhile, if that one is done.
+    /// meanwhile, if that one is done. What was salvaged stays unless the state says more.
     pub(crate) async fn write(&mut self, state: State) -> Result<Receipt, LedgerError> {
         let receipt = self.receipt(state);
         let bytes = to_json(&self.key, &receipt)?;
+        let is_written = receipt.is_done() || receipt.is_salvaged();
         for _ in 0..CONFLICTS_MAX {
+            if let Some(salvaged) = self.salvaged.as_ref().filter(|_| !is_written) {
+                return Ok(salvaged.clone());
+            }
             let precondition = match &self.etag {
                 None => Precondition::Absent,
                 Some(etag) => Precondition::Unchanged(etag.clone()),
@@ -118,6 +131,7 @@ impl<'a> ReceiptSlot<'a> {
                 debug!(key = self.key, "another worker has done the task meanwhile");
                 return Ok(done.clone());
             }
+            self.salvaged = current.salvaged().cloned();
             self.etag = current.etag;
             if written == Written::Yes {
                 return Ok(receipt);

@@ -40,6 +40,10 @@ impl StagedOutput {
         })
     }
 
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
     pub(crate) fn count_row(&mut self) {
         self.rows += 1;
     }

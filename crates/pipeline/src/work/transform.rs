@@ -7,7 +7,10 @@ use std::ops::ControlFlow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, Utc};
-use event_recovery_format::{DecodeError, Envelope, EnvelopeScratch, arrival, decode_reader};
+use event_recovery_format::{
+    DecodeError, DecodedReader, Envelope, EnvelopeScratch, EventWriter, arrival, decode_reader,
+    salvage_reader,
+};
 use event_recovery_splitter::{Item, RejectedPart, Splitter};
 use serde::Serialize;
 use tracing::debug;
@@ -17,11 +20,11 @@ use crate::backup::object_time::ObjectTime;
 use crate::backup::org_id::OrgId;
 use crate::backup::source_key::{SourceKey, TaskId};
 use crate::ledger::orgs::{OrgCounter, Orgs};
-use crate::ledger::receipt::{Counts, Output};
+use crate::ledger::receipt::{Counts, Damage, Done, Output};
 use crate::request::window::{WindowKind, epoch_nanos};
 use crate::storage::StorageError;
 use crate::work::day_files::{Day, DayFiles};
-use crate::work::job::{Job, TransformError, write_error};
+use crate::work::job::{Damaged, Job, TransformError, write_error};
 use crate::work::staged_output::{Replace, StagedOutput};
 
 /// How much is decoded and split at a time, in bytes.
@@ -35,6 +38,8 @@ pub(crate) struct Transformed {
     pub(crate) orgs: Orgs,
     pub(crate) outputs: Vec<StagedOutput>,
     pub(crate) rejected: Option<StagedOutput>,
+    /// If the object is damaged and was salvaged.
+    pub(crate) damage: Option<Damage>,
 }
 
 /// Recovers the object. `open` opens it at its beginning, and is called once for each reading. Blocks.
@@ -43,12 +48,12 @@ pub(crate) fn transform<R: Read>(
     job: &Job<'_>,
 ) -> Result<Transformed, TransformError> {
     let mut sink = Sink::new(job);
-    let counts = read_through(open()?, job, &mut sink)?;
+    let (counts, damage) = read_through(open()?, job, &mut sink)?;
     let orgs = std::mem::take(&mut sink.orgs).into_orgs();
     while sink.end_reading()? {
         debug!("reads the object again for the files of further days");
         // Whatever its etag says: an object with other counts is another object.
-        if read_through(open()?, job, &mut sink)? != counts {
+        if read_through(open()?, job, &mut sink)? != (counts, damage.clone()) {
             return Err(StorageError::changed(job.key.as_str()).into());
         }
     }
@@ -57,23 +62,67 @@ pub(crate) fn transform<R: Read>(
         orgs,
         outputs: sink.files.into_outputs(),
         rejected: sink.rejected,
+        damage,
     })
 }
 
-/// Reads the object to its end, and returns its counts.
+/// Empty files in the place of those that were salvaged earlier and that the object, as it reads now, does not have: damage
+/// can look like an event of another day, or like a fragment. Returns the events' files and that of rejected fragments.
+pub(crate) fn blank_out(
+    earlier: &Done,
+    transformed: &Transformed,
+    job: &Job<'_>,
+) -> Result<(Vec<StagedOutput>, Option<StagedOutput>), TransformError> {
+    let mut outputs = Vec::new();
+    for file in &earlier.outputs {
+        if transformed
+            .outputs
+            .iter()
+            .any(|output| output.key() == file.key)
+        {
+            continue;
+        }
+        let output = StagedOutput::create(job.destination, file.key.clone())?;
+        let writer = EventWriter::open(job.format, output).map_err(write_error)?;
+        outputs.push(writer.finish().map_err(write_error)?);
+    }
+    let rejected = match (&earlier.rejected, &transformed.rejected) {
+        (Some(file), None) => {
+            let mut output = StagedOutput::create(job.destination, file.key.clone())?;
+            output.flush().map_err(write_error)?;
+            Some(output)
+        }
+        _ => None,
+    };
+    Ok((outputs, rejected))
+}
+
+/// Reads the object to its end, and returns its counts; or up to its damage, if it is to be salvaged.
 fn read_through(
     reader: impl Read,
     job: &Job<'_>,
     sink: &mut Sink<'_>,
-) -> Result<Counts, TransformError> {
-    let mut reader = decode_reader(reader, job.limits.decode).map_err(decode_error)?;
+) -> Result<(Counts, Option<Damage>), TransformError> {
+    let reader = match job.damaged {
+        Damaged::Fails => decode_reader(reader, job.limits.decode),
+        Damaged::IsSalvaged => salvage_reader(reader, job.limits.decode),
+    };
+    let mut reader = reader.map_err(decode_error)?;
     let mut splitter = Splitter::new(job.limits.event, |object: &[u8]| job.rule.matches(object));
     let mut scratch = EnvelopeScratch::default();
     // An object of one chunk is at its end when it leaves room.
     let enough = usize::try_from(job.size).map_or(CHUNK_BYTES, |size| size.saturating_add(1));
     let mut chunk = vec![0; enough.clamp(CHUNK_BYTES_LEAST, CHUNK_BYTES)];
+    let mut error = None;
     loop {
-        let length = fill(&mut reader, &mut chunk).map_err(|error| decode_error(error.into()))?;
+        let chunk_offset = reader.decoded_bytes();
+        let length = fill(&mut reader, &mut chunk, &mut error);
+        if let Some(error) = error.take_if(|error| !is_salvageable(error, job, &reader)) {
+            return Err(decode_error(error));
+        }
+        if job.damaged == Damaged::IsSalvaged {
+            sink.begin_chunk(chunk_offset, reader.intact_bytes());
+        }
         splitter.push(&chunk[..length], |item| sink.take(item, &mut scratch))?;
         sink.observe(length as u64);
         if length < chunk.len() {
@@ -86,21 +135,39 @@ fn read_through(
     counts.bytes.source = job.size;
     counts.bytes.read = reader.decoded_bytes();
     counts.bytes.whitespace = totals.whitespace_bytes;
-    Ok(counts)
+    let damage = error.map(|error| Damage {
+        reason: error.to_string(),
+        undecoded_bytes: job.size.saturating_sub(reader.stored_bytes()),
+        intact_bytes: reader.intact_bytes(),
+        unverified_events: sink.unverified_events,
+    });
+    Ok((counts, damage))
 }
 
-/// Fills the chunk, or less at the end of the object.
-fn fill(reader: &mut impl Read, chunk: &mut [u8]) -> io::Result<usize> {
+/// Fills the chunk, or less at the end of the object or at an error.
+fn fill(reader: &mut impl Read, chunk: &mut [u8], failed: &mut Option<DecodeError>) -> usize {
     let mut length = 0;
     while length < chunk.len() {
         match reader.read(&mut chunk[length..]) {
             Ok(0) => break,
             Ok(read) => length += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                *failed = Some(error.into());
+                break;
+            }
         }
     }
-    Ok(length)
+    length
+}
+
+/// Whether the object is to be salvaged in spite of the error, and anything of it was decoded.
+fn is_salvageable(error: &DecodeError, job: &Job<'_>, reader: &DecodedReader<impl Read>) -> bool {
+    let is_damage = matches!(
+        error,
+        DecodeError::Corrupt { .. } | DecodeError::Truncated { .. }
+    );
+    job.damaged == Damaged::IsSalvaged && is_damage && reader.decoded_bytes() > 0
 }
 
 /// Unwraps an error of the storage, which the decoder passes on inside of its own.
@@ -126,6 +193,10 @@ struct Sink<'a> {
     is_first_reading: bool,
     /// Events of this reading that were reported to the observer.
     observed_events: u64,
+    /// Bytes of this reading that are known to be intact; as many as there are unless the object is to be salvaged.
+    intact_bytes: u64,
+    /// Events that end after the intact bytes.
+    unverified_events: u64,
 }
 
 impl<'a> Sink<'a> {
@@ -138,7 +209,18 @@ impl<'a> Sink<'a> {
             rejected: None,
             is_first_reading: true,
             observed_events: 0,
+            intact_bytes: u64::MAX,
+            unverified_events: 0,
         }
+    }
+
+    /// The next chunk begins here in the object, of which so many bytes are known to be intact.
+    fn begin_chunk(&mut self, offset: u64, intact_bytes: u64) {
+        // If a member or frame has ended in this chunk, all events of earlier ones are intact.
+        if intact_bytes >= offset {
+            self.unverified_events = 0;
+        }
+        self.intact_bytes = intact_bytes;
     }
 
     /// Reports progress to the observer; only in the first reading, which finds every event.
@@ -169,6 +251,8 @@ impl<'a> Sink<'a> {
             Item::Event(event) => {
                 self.counts.events.found += 1;
                 self.counts.bytes.events += event.bytes.len() as u64;
+                let end = event.offset + event.bytes.len() as u64;
+                self.unverified_events += u64::from(end > self.intact_bytes);
                 self.take_event(&Envelope::of(event, scratch))
             }
             Item::RejectedPart(part) if self.is_first_reading => self.write_rejected(&part),

@@ -36,6 +36,7 @@ pub(crate) fn tasks() -> Vec<Task> {
                 },
                 output: OutputFormat::Ndjson(NdjsonCompression::None),
                 queued_again: number % 2 == 1,
+                salvage: number % 4 == 3,
             }
         })
         .collect()

@@ -6,7 +6,7 @@ use super::naming::receipt_group;
 use super::{RUN_AGAIN, Tally};
 use crate::audit::error::AuditError;
 use crate::audit::file_check::{ExpectedFile, check_content};
-use crate::ledger::receipt::{FoundReceipt, State};
+use crate::ledger::receipt::FoundReceipt;
 use crate::ledger::report::AuditDigests;
 use crate::ledger::{LedgerError, read_sealed, read_version, report_digest, seal};
 use crate::storage::{ListPage, ListedObject, OpenObject, Records};
@@ -84,10 +84,10 @@ impl Tally<'_> {
         let FoundReceipt::Receipt(receipt) = found else {
             return Ok(());
         };
-        let State::Done(done) = receipt.value.state else {
+        let Some(done) = receipt.value.state.into_written() else {
             return Ok(());
         };
-        let named = files_of(*done).find(|(output, _)| output.key == file.key);
+        let named = files_of(done).find(|(output, _)| output.key == file.key);
         let Some((output, rejected)) = named.filter(|(output, _)| output.size == file.size) else {
             return Ok(());
         };

@@ -10,9 +10,13 @@ use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::source_key::{SourceKey, TaskId};
 use crate::ledger::hour::{FrozenHour, HourHead};
 use crate::ledger::orgs::add_orgs;
-use crate::ledger::receipt::{Counts, Done, FoundReceipt, Output, Receipt, State};
+use crate::ledger::receipt::{
+    Counts, Damage, Done, FoundReceipt, Output, Receipt, Salvaged, State,
+};
 use crate::ledger::recheck_record::NamedKeys;
-use crate::ledger::report::{AcceptedLoss, HourBalance, ObjectCounts, Report, Unrecovered};
+use crate::ledger::report::{
+    AcceptedLoss, HourBalance, ObjectCounts, Report, SalvagedObject, Unrecovered,
+};
 use crate::ledger::seal::{DigestSum, Seal};
 use crate::ledger::task_lists::TaskList;
 use crate::ledger::{LedgerError, seal};
@@ -261,6 +265,13 @@ impl Tally<'_> {
                 hour.counts.add(&done.counts);
                 self.add_done(key, object, *done);
             }
+            Some(State::Salvaged(salvaged)) => {
+                let Salvaged { done, damage } = *salvaged;
+                hour.objects.salvaged += 1;
+                hour.counts.add(&done.counts);
+                self.add_damage(key, done.counts.events.found, damage);
+                self.add_done(key, object, done);
+            }
             _ if self.losses.contains_key(key) => {
                 hour.objects.lost += 1;
                 self.add_loss(key);
@@ -280,6 +291,22 @@ impl Tally<'_> {
                 let reason = "it has not been recovered yet".to_owned();
                 self.add_unrecovered(key, reason, Some(RUN_AGAIN.to_owned()));
             }
+        }
+    }
+
+    fn add_damage(&mut self, key: &SourceKey, events: u64, damage: Damage) {
+        let salvage = &mut self.sums.salvage;
+        salvage.undecoded_bytes += damage.undecoded_bytes;
+        salvage.events += events;
+        salvage.unverified_events += damage.unverified_events;
+        if salvage.named.len() < Report::SALVAGED_MAX {
+            salvage.named.push(SalvagedObject {
+                key: key.to_string(),
+                reason: damage.reason,
+                undecoded_bytes: damage.undecoded_bytes,
+                events,
+                unverified_events: damage.unverified_events,
+            });
         }
     }
 
@@ -333,7 +360,9 @@ impl Tally<'_> {
                 "the files of `{key}` hold another number of events"
             ));
         }
-        if done.rejected.is_some() != (counts.rejected_fragments > 0) {
+        // One without lines replaces fragments that were only found because of damage.
+        let kept = done.rejected.as_ref().is_some_and(|file| file.rows > 0);
+        if kept != (counts.rejected_fragments > 0) {
             self.disagree(format!("the rejected fragments of `{key}` are not kept"));
         }
         self.add_files(key, &done);
@@ -363,7 +392,7 @@ impl Tally<'_> {
             self.sums.output.files += 1;
             self.sums.output.bytes += output.size;
         }
-        if let Some(rejected) = &done.rejected
+        if let Some(rejected) = done.rejected.as_ref().filter(|file| file.rows > 0)
             && self.sums.rejected_files.len() < Report::REJECTED_FILES_MAX
         {
             self.sums.rejected_files.push(rejected.key.clone());
@@ -371,7 +400,7 @@ impl Tally<'_> {
     }
 }
 
-/// The files of a task that is done, each with what its receipt says of its content.
+/// The files of a task that is done or salvaged, each with what its receipt says of its content.
 pub(super) fn files_of(done: Done) -> impl Iterator<Item = (Output, Option<RejectedCounts>)> {
     let rejected_counts = RejectedCounts {
         fragments: done.counts.rejected_fragments,

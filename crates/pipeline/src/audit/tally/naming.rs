@@ -12,7 +12,7 @@ use super::receipts::{Read, read_lists};
 use super::sums::DISAGREEMENTS_MAX;
 use crate::audit::error::AuditError;
 use crate::backup::source_key::{SourceKey, TaskId};
-use crate::ledger::receipt::{FoundReceipt, State};
+use crate::ledger::receipt::FoundReceipt;
 use crate::storage::{ListPage, Records};
 
 /// Most names of the groups that differ that are held in memory. With more, some of the groups are only
@@ -108,8 +108,10 @@ impl Tally<'_> {
                 continue;
             };
             let group = group_of(TaskId::of(&key).as_str());
-            if let (true, State::Done(done)) = (receipt.value.key == key, receipt.value.state) {
-                let files = files_of(*done).map(|(file, _)| file);
+            if let (true, Some(done)) =
+                (receipt.value.key == key, receipt.value.state.into_written())
+            {
+                let files = files_of(done).map(|(file, _)| file);
                 let files = files.filter(|file| group_of(&file.key) == group);
                 expected.extend(files.map(|file| (file.key, file.size)));
             }

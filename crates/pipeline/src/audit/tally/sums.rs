@@ -9,7 +9,7 @@ use super::groups::Groups;
 use crate::ledger::orgs::Orgs;
 use crate::ledger::receipt::Counts;
 use crate::ledger::report::{
-    AcceptedLoss, HourBalance, LateCounts, ObjectCounts, OutputCounts, Unrecovered,
+    AcceptedLoss, HourBalance, LateCounts, ObjectCounts, OutputCounts, SalvageCounts, Unrecovered,
 };
 
 /// Most disagreements that a report spells out.
@@ -43,6 +43,8 @@ pub(crate) struct Sums {
     pub(super) unrecovered: Vec<Unrecovered>,
     #[serde(default)]
     pub(super) losses: Vec<AcceptedLoss>,
+    #[serde(default)]
+    pub(super) salvage: SalvageCounts,
     pub(super) rejected_files: Vec<String>,
     pub(super) output: OutputCounts,
     pub(super) finished_at: Option<DateTime<Utc>>,
@@ -67,6 +69,7 @@ impl Sums {
         sum.pruned += hour.pruned;
         sum.planned += hour.planned;
         sum.done += hour.done;
+        sum.salvaged += hour.salvaged;
         sum.failed += hour.failed;
         sum.missing += hour.missing;
         sum.lost += hour.lost;

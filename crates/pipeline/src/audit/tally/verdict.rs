@@ -55,6 +55,7 @@ impl Tally<'_> {
             output: self.sums.output,
             unrecovered: self.sums.unrecovered,
             losses: self.sums.losses,
+            salvage: self.sums.salvage,
             rejected_files: self.sums.rejected_files,
             times: Times {
                 created_at: self.request.created_at,
@@ -138,7 +139,8 @@ impl Tally<'_> {
             reasons.push(format!("objects missing: {}", objects.missing));
         }
         if objects.listed != objects.pruned + objects.planned
-            || objects.planned != objects.done + objects.failed + objects.missing + objects.lost
+            || objects.planned
+                != objects.done + objects.salvaged + objects.failed + objects.missing + objects.lost
             || !self.sums.counts.balances()
         {
             reasons.push("the balance does not close".to_owned());
@@ -154,6 +156,13 @@ impl Tally<'_> {
             reasons.push(format!(
                 "objects whose loss was accepted: {}",
                 self.sums.objects.lost
+            ));
+        }
+        let salvage = &self.sums.salvage;
+        if self.sums.objects.salvaged > 0 {
+            reasons.push(format!(
+                "objects recovered only up to their damage: {}; stored bytes that could not be decoded: {}; events before the damage that no checksum covers: {}",
+                self.sums.objects.salvaged, salvage.undecoded_bytes, salvage.unverified_events
             ));
         }
         if self.sums.counts.rejected_fragments > 0 {
