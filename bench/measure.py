@@ -23,7 +23,7 @@ class Run:
     output_bytes: int = 0
 
 
-def measured_run(command, folder, environment=None):
+def measured_run(command, folder, environment=None, secs_max=RUN_SECS_MAX):
     """Runs the command with its output in `folder/log.txt` and not on a terminal: it may hold content of events."""
     result = folder / "result.txt"
     with (folder / "log.txt").open("wb") as log:
@@ -33,13 +33,13 @@ def measured_run(command, folder, environment=None):
             start_new_session=True,
         )
         try:
-            launcher.wait(RUN_SECS_MAX)
+            launcher.wait(secs_max)
         except BaseException as stopped:
             # The group is the launcher's own: the tool, and whatever that started.
             os.killpg(launcher.pid, signal.SIGKILL)
             launcher.wait()
             if isinstance(stopped, subprocess.TimeoutExpired):
-                return Run(-signal.SIGKILL, 0.0, float(RUN_SECS_MAX), 0)
+                return Run(-signal.SIGKILL, 0.0, float(secs_max), 0)
             raise
     exit_code, cpu_secs, wall_secs, peak_bytes = result.read_text().split()
     return Run(int(exit_code), float(cpu_secs), float(wall_secs), int(peak_bytes))

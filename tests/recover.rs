@@ -15,7 +15,8 @@ use std::path::Path;
 use chrono::DateTime;
 use serde_json::Value;
 use support::{
-    Sample, arrival_millis, check_balance, files, json_lines, output_files, python, recovered_lines,
+    ORG_ID, Sample, arrival_millis, check_balance, files, json_lines, output_files, python,
+    recovered_lines, report,
 };
 
 const HARD: [&str; 7] = [
@@ -304,6 +305,163 @@ fn filters_leave_out_other_domains_and_types_and_count_them() {
     assert!(!expected.is_empty());
     assert!(recovered_lines(&destination) == expected);
     assert_eq!(report["events"]["filtered_out"], all - expected.len());
+}
+
+#[test]
+fn patterns_and_exclusions_leave_out_what_they_say() {
+    let sample = Sample::new(&["--hours", "1", "--object-bytes", "24KiB"]);
+    let destination = sample.destination("out");
+    let range = [
+        "--start",
+        "2024-04-01T00:00:00Z",
+        "--end",
+        "2024-04-01T01:00:00Z",
+        "--format",
+        "ndjson",
+    ];
+    let filters = [
+        "--domain",
+        "[ac]*",
+        "--exclude-domain",
+        "{cards,nothing}",
+        "--exclude-event-type",
+        "*-2",
+    ];
+    let (report, exit_code) = sample.run(&destination, &[&range[..], &filters].concat());
+    assert_eq!(exit_code, Some(0));
+    check_balance(&report);
+    let mut expected = sample.expected();
+    let all = expected.len();
+    expected.retain(|event| {
+        let event: Value = serde_json::from_slice(event).unwrap();
+        let (domain, event_type) = (&event["domain"], &event["event_type"]);
+        let domain = domain.as_str().unwrap();
+        domain.starts_with(['a', 'c'])
+            && domain != "cards"
+            && !event_type.as_str().unwrap().ends_with("-2")
+    });
+    assert!(!expected.is_empty() && expected.len() < all);
+    assert!(recovered_lines(&destination) == expected);
+    assert_eq!(report["events"]["filtered_out"], all - expected.len());
+    // A pattern that can't be read is refused, by its field.
+    let refused = sample
+        .run_command(&destination, &[&range[..], &["--domain", "[a"]].concat())
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("`domains`"), "{said}");
+}
+
+#[test]
+fn a_forecast_says_what_the_report_says_later() {
+    let sample = Sample::new(&["--hours", "12", "--object-bytes", "24KiB"]);
+    let destination = sample.destination("out");
+    let range = [
+        "--start",
+        "2024-04-01T00:00:00Z",
+        "--end",
+        "2024-04-01T12:00:00Z",
+        "--window",
+        "publish",
+    ];
+    for format in ["parquet", "ndjson"] {
+        let options = [&range[..], &["--format", format]].concat();
+        let dry_run = [&options[..], &["--dry-run", "--json"]].concat();
+        let output = sample.run_command(&destination, &dry_run).output().unwrap();
+        let told = report(&output);
+        let forecast = &told["forecast"];
+        let out = sample.destination(format);
+        let (after, _) = sample.run(&out, &options);
+        let cost = &after["cost"];
+        assert_eq!(cost["requests"], forecast["requests"], "{format}");
+        assert_eq!(cost["bytes_read"], forecast["bytes_read"]);
+        assert_eq!(cost["micro_usd"], forecast["micro_usd"]);
+        assert_eq!(cost["prices"]["region"], "us-east-1");
+        let total = cost["micro_usd"]["total"].as_u64().unwrap();
+        // 144 objects: some 500 requests, most of them at $5 for a million.
+        assert!((1_000..10_000).contains(&total), "{total}");
+    }
+}
+
+#[test]
+fn a_run_that_is_larger_than_allowed_is_refused_before_it_begins() {
+    let sample = Sample::new(&["--hours", "1", "--object-bytes", "24KiB"]);
+    let destination = sample.destination("out");
+    let range = [
+        "--start",
+        "2024-04-01T00:00:00Z",
+        "--end",
+        "2024-04-01T01:00:00Z",
+        "--window",
+        "publish",
+    ];
+    for (limit, least) in [
+        (["--max-objects", "3"], "more than 3 objects"),
+        (["--max-bytes", "50KB"], "more than 50000 bytes"),
+        (["--max-usd", "0.000100"], "would cost more than $0.000100"),
+    ] {
+        for dry_run in [&[][..], &["--dry-run"]] {
+            let options = [&range[..], &limit, dry_run].concat();
+            let refused = sample.run_command(&destination, &options).output().unwrap();
+            assert_eq!(refused.status.code(), Some(1));
+            let said = String::from_utf8(refused.stderr).unwrap();
+            assert!(said.contains(least), "{said}");
+            assert!(!destination.join("execution_id=run").exists());
+        }
+    }
+    // With a higher limit, the same run goes on.
+    let (report, exit_code) = sample.run(&destination, &range);
+    assert_eq!(
+        (exit_code, &report["verdict"]),
+        (Some(0), &"complete".into())
+    );
+}
+
+#[test]
+fn repeated_events_of_an_object_are_dropped_when_that_is_asked_for() {
+    let sample = Sample::new(&["--hours", "1", "--objects-per-hour", "1"]);
+    let hour = sample.backup().join("main_stream/2024/04/01/00");
+    let object = fs::read_dir(&hour).unwrap().next().unwrap().unwrap();
+    let event = |id: &str, n: u32| {
+        format!(
+            "{{\"event_id\":\"{id}\",\"org_id\":\"{ORG_ID}\",\"timestamp\":\"2024-04-01T00:00:01Z\",\"n\":{n}}}"
+        )
+    };
+    let events = [
+        event("a", 1),
+        event("b", 1),
+        event("a", 1),
+        event("a", 2),
+        event("b", 1),
+        event("a", 2),
+    ];
+    fs::write(object.path(), events.concat()).unwrap();
+    let range = [
+        "--start",
+        "2024-04-01T00:00:00Z",
+        "--end",
+        "2024-04-01T01:00:00Z",
+        "--format",
+        "ndjson",
+        "--window",
+        "publish",
+    ];
+    let kept = sample.destination("kept");
+    let (report, _) = sample.run(&kept, &range);
+    assert_eq!(recovered_lines(&kept).len(), events.len());
+    assert_eq!(report["events"]["duplicates"], 0);
+    let dropped = sample.destination("dropped");
+    let (report, exit_code) = sample.run(&dropped, &[&range[..], &["--dedupe", "object"]].concat());
+    check_balance(&report);
+    let mut expected = [event("a", 1), event("a", 2), event("b", 1)].map(String::into_bytes);
+    expected.sort_unstable();
+    assert_eq!(recovered_lines(&dropped), expected);
+    assert_eq!(report["events"]["duplicates"], 3);
+    // The same id with other bytes is kept, and a person should know.
+    assert_eq!(report["events"]["same_id_other_bytes"], 1);
+    assert_eq!(exit_code, Some(3));
+    assert_eq!(report["verdict"], "needs_look");
 }
 
 #[test]

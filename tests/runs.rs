@@ -271,6 +271,42 @@ fn a_report_is_written_anew() {
     assert!(!destination.join("_recovery/other").exists());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_is_opened_as_a_page() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let sample = Sample::new(&["--hours", "24", "--object-bytes", "1KiB"]);
+    let (_, destination) = whole(&sample);
+    // Stands in for the program that opens files on a desktop.
+    let programs = sample.destination("programs");
+    fs::create_dir(&programs).unwrap();
+    let opener = programs.join("xdg-open");
+    let opened = sample.destination("opened");
+    fs::write(
+        &opener,
+        format!(
+            "#!/bin/sh\nprintf %s \"$1\" > {}.part && mv {0}.part {0}\n",
+            opened.display()
+        ),
+    )
+    .unwrap();
+    fs::set_permissions(&opener, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let mut report = command("report", &destination);
+    let output = report.arg("--open").env("PATH", path).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !opened.exists() {
+        assert!(Instant::now() < deadline, "nothing was opened");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let page = fs::read_to_string(opened).unwrap();
+    assert_eq!(
+        PathBuf::from(page),
+        destination.join("_recovery/run/report.html")
+    );
+}
+
 #[test]
 fn an_accepted_loss_is_named_and_counted_apart() {
     let sample = Sample::new(&["--hours", "2", "--object-bytes", "10KiB"]);

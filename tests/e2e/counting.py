@@ -9,6 +9,19 @@ HOURS, OBJECTS_PER_HOUR = 2, 6
 WINDOW = {"start": "2024-06-01T00:00:00Z", "end": "2024-06-01T02:00:00Z"}
 
 
+def costs_what_it_says(report, mine, sources, run_id):
+    """The report's requests are those that were counted, within a tenth."""
+    said = report["cost"]["requests"]
+    methods = collections.Counter()
+    for (method, _, status), count in mine.items():
+        if status < 400:
+            methods[method] += count
+    said_all = said["destination_get"] + said["destination_list"] + said["destination_put"] + said["source_get"]
+    counted = methods["GET"] + methods["PUT"] + methods["POST"] + sum(sources.values())
+    print(f"e2e:   {run_id}: {counted} requests counted ({dict(methods)}), {said_all} said ({said})", flush=True)
+    check(abs(said_all - counted) <= counted / 10, f"{said_all} requests are said, {counted} were counted: {mine}")
+
+
 def requests_of_a_clean_run(world, stack):
     """An object of a clean run costs one GET, one PUT for each output and one for its receipt, and no request of the
     run is denied."""
@@ -38,4 +51,5 @@ def requests_of_a_clean_run(world, stack):
     named = collections.Counter((answer.method, answer.kind) for answer in denied)
     check(not denied, f"denied requests: {dict(named)}")
     total = sum(mine.values()) + sum(sources.values())
+    costs_what_it_says(report, mine, sources, run_id)
     print(f"e2e:   {objects} objects, {total} requests, none denied", flush=True)

@@ -20,7 +20,9 @@ import diagnosis
 import events
 import handling
 import late
+import operator_policy
 import parameters
+import preflight
 import truth
 from emulator import Emulator
 from proxy import Proxy
@@ -293,7 +295,8 @@ SCENARIOS = [
     (command_line, "recovery"), (schedule_fires_twice, "drill"), (events.each_event, "recovery"),
     (counting.requests_of_a_clean_run, "recovery"),
     (access.statements_are_needed, "recovery"), (access.nothing_more, "recovery"),
-    (handling.runs_are_handled, "recovery"), (objects_that_cannot_be_read, "drill"), (network_fails, "recovery"),
+    (preflight.preflight_names_what_is_missing, "recovery"), (handling.runs_are_handled, "recovery"),
+    (operator_policy.operators_handle_runs_and_read_no_content, "recovery"), (objects_that_cannot_be_read, "drill"), (network_fails, "recovery"),
     (late.objects_that_come_late, "late"), (parameters.parameters_reach_the_functions, "shapes"),
     (acceptance_needs_its_account, "recovery"),
 ]

@@ -96,6 +96,41 @@ impl Bucket {
         self
     }
 
+    /// The region that the bucket is in; `None` where the service does not say.
+    ///
+    /// # Errors
+    ///
+    /// S3's.
+    pub async fn region(&self) -> Result<Option<String>, StorageError> {
+        let head = self.client.head_bucket().bucket(&self.name).send().await;
+        let head =
+            head.map_err(|error| storage_error(self.side, StorageOperation::List, "", error))?;
+        Ok(head.bucket_region)
+    }
+
+    /// How the bucket encrypts what is written without saying how; `None` where it does not say.
+    ///
+    /// # Errors
+    ///
+    /// S3's.
+    pub async fn default_encryption(&self) -> Result<Option<String>, StorageError> {
+        let encryption = self.client.get_bucket_encryption().bucket(&self.name);
+        let encryption = encryption
+            .send()
+            .await
+            .map_err(|error| storage_error(self.side, StorageOperation::Read, "", error))?;
+        let rules = encryption
+            .server_side_encryption_configuration
+            .map(|configuration| configuration.rules)
+            .unwrap_or_default();
+        let rule = rules.into_iter().next();
+        let default = rule.and_then(|rule| rule.apply_server_side_encryption_by_default);
+        Ok(default.map(|default| match default.kms_master_key_id {
+            Some(key) => format!("{} and the key `{key}`", default.sse_algorithm.as_str()),
+            None => default.sse_algorithm.as_str().to_owned(),
+        }))
+    }
+
     pub(crate) fn full_key(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
     }

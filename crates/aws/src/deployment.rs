@@ -194,6 +194,29 @@ impl Deployment {
         Ok(values)
     }
 
+    /// How many invocations the account may have at the same time in this region.
+    ///
+    /// # Errors
+    ///
+    /// Lambda's.
+    pub async fn concurrency(&self) -> Result<u64, DeploymentError> {
+        let settings = self.asking.get_account_settings().send().await;
+        let settings = settings.map_err(|error| {
+            let described = described(error);
+            DeploymentError::Unreachable {
+                stack: self.stack.clone(),
+                problem: described.problem,
+                circumstances: described.circumstances,
+            }
+        })?;
+        let limit = settings
+            .account_limit()
+            .map(|limit| limit.concurrent_executions());
+        Ok(limit
+            .and_then(|limit| u64::try_from(limit).ok())
+            .unwrap_or(0))
+    }
+
     /// Invokes a function with retries: if no answer comes in time, the request is sent again. For quick
     /// requests without side effects.
     ///

@@ -8,7 +8,9 @@ use aws_sdk_sts::operation::RequestId as _;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_smithy_checksums::body::validate;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use event_recovery_pipeline::{Circumstances, Problem, RequestId, StorageError, StorageOperation};
+use event_recovery_pipeline::{
+    Circumstances, Problem, RequestId, StorageError, StorageOperation, Subject,
+};
 
 use crate::endpoint::Unreached;
 use crate::request_id;
@@ -46,7 +48,17 @@ where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     let (problem, hint) = judge_sdk(Attempt::Storage(side, operation), &error);
-    StorageError::new(operation, key, problem).under(circumstances(hint, error))
+    let subject = subject(side, hint.as_deref());
+    StorageError::new(operation, key, problem).under(circumstances(hint, error).about(subject))
+}
+
+/// What the hint asks for a permission on.
+fn subject(side: Side, hint: Option<&str>) -> Subject {
+    match hint {
+        Some(hint) if hint == missing_permission(Attempt::AssumeRole) => Subject::Role,
+        Some(hint) if hint == missing_permission(Attempt::Decrypt(side)) => Subject::Key,
+        _ => Subject::Storage,
+    }
 }
 
 /// Turns an error in the middle of a body into one of the pipeline; `request_id` of the answer that the body

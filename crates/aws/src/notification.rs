@@ -7,6 +7,7 @@ use aws_sdk_sns::Client;
 use event_recovery_pipeline::{Circumstances, RequestId};
 
 use crate::failure::described;
+use crate::queues::is_refused_content;
 
 /// The longest subject of a notification, in characters ("Publish" in the SNS API reference).
 const SUBJECT_CHARACTERS_MAX: usize = 100;
@@ -72,6 +73,65 @@ impl Topic {
             client,
             arn: arn.into(),
         }
+    }
+
+    /// Whether messages may be published to the topic, without publishing one: SNS checks the permission before it refuses a
+    /// message that is empty.
+    ///
+    /// # Errors
+    ///
+    /// A denial, or why there was no answer.
+    pub async fn may_publish(&self) -> Result<(), TopicError> {
+        let published = self
+            .client
+            .publish()
+            .topic_arn(&self.arn)
+            .message("")
+            .send()
+            .await;
+        match published {
+            Ok(_) => Ok(()),
+            Err(error) if is_refused_content(&error) => Ok(()),
+            Err(error) => {
+                let described = described(error);
+                Err(TopicError {
+                    topic: self.arn.clone(),
+                    problem: described.problem,
+                    circumstances: described.circumstances,
+                })
+            }
+        }
+    }
+
+    /// How many subscriptions of the topic are confirmed, and how many wait for that.
+    ///
+    /// # Errors
+    ///
+    /// SNS's.
+    pub async fn subscriptions(&self) -> Result<(u64, u64), TopicError> {
+        let attributes = self
+            .client
+            .get_topic_attributes()
+            .topic_arn(&self.arn)
+            .send()
+            .await
+            .map_err(|error| {
+                let described = described(error);
+                TopicError {
+                    topic: self.arn.clone(),
+                    problem: described.problem,
+                    circumstances: described.circumstances,
+                }
+            })?;
+        let attributes = attributes.attributes.unwrap_or_default();
+        let number = |name: &str| {
+            let value = attributes.get(name);
+            value.and_then(|value| value.parse().ok()).unwrap_or(0)
+        };
+        Ok((
+            number("SubscriptionsConfirmed"),
+            number("SubscriptionsPending"),
+        ))
     }
 
     /// Publishes a message. The subject is cut to what SNS takes.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use event_recovery_pipeline::{AuditCall, CallAuditor, QueueError, SendTasks, Task};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
@@ -48,12 +49,59 @@ pub struct Queue {
     url: String,
 }
 
+/// Whether a message was refused for its content, so by a service that would have taken another one.
+pub(crate) fn is_refused_content<E: ProvideErrorMetadata>(
+    error: &SdkError<E, HttpResponse>,
+) -> bool {
+    let code = error
+        .as_service_error()
+        .and_then(ProvideErrorMetadata::code)
+        .unwrap_or_default();
+    // "SendMessage" in the SQS API reference and "Publish" in that of SNS.
+    [
+        "InvalidMessageContents",
+        "InvalidParameter",
+        "InvalidParameterValue",
+        "MissingParameter",
+        "ValidationError",
+    ]
+    .iter()
+    .any(|refused| code.ends_with(refused))
+}
+
 impl Queue {
     /// The queue with this URL.
     pub fn new(client: Client, url: impl Into<String>) -> Self {
         Self {
             client,
             url: url.into(),
+        }
+    }
+
+    /// Whether messages may be sent to the queue, without sending one: SQS checks the permission before it refuses a body
+    /// that is no text.
+    ///
+    /// # Errors
+    ///
+    /// A denial, or why there was no answer.
+    pub async fn may_send(&self) -> Result<(), QueueError> {
+        let sent = self
+            .client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body("\u{0}")
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(()),
+            Err(error) if is_refused_content(&error) => Ok(()),
+            Err(error) => {
+                let described = described(error);
+                let problem = format!("`{}`: {}", self.url, described.problem);
+                Err(QueueError::new(1, problem)
+                    .permanent(!described.is_transient)
+                    .under(described.circumstances))
+            }
         }
     }
 

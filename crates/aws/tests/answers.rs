@@ -14,7 +14,9 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use event_recovery_aws::{AssumedRole, Bucket, Queue, SdkConfig, assume, s3_client, sqs_client};
+use event_recovery_aws::{
+    AssumedRole, Bucket, Queue, SdkConfig, Topic, assume, s3_client, sns_client, sqs_client,
+};
 use event_recovery_pipeline::{
     AUDIT_CALL_VERSION, AuditCall, CallAuditor, ExecutionId, LedgerError, ListObjects, OpenObject,
     PlanError, Problem, QueueError, Records, StorageError,
@@ -118,6 +120,53 @@ async fn a_request_that_is_denied_is_told_by_its_id_beside_the_text() {
         chain.iter().any(|cause| cause.contains("AccessDenied")),
         "{chain:?}"
     );
+}
+
+/// An answer of SQS or SNS.
+fn refusal(status: &str, code: &str) -> Vec<u8> {
+    let json = format!("{{\"__type\":\"com.amazonaws#{code}\",\"message\":\"m\"}}");
+    let xml = format!(
+        "<ErrorResponse><Error><Code>{code}</Code><Message>m</Message></Error></ErrorResponse>"
+    );
+    // The SDK for SQS reads JSON and the one for SNS XML; each test asks one of them.
+    let body = match code.starts_with("Xml") {
+        true => xml.replace("Xml", ""),
+        false => json,
+    };
+    format!(
+        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_and_a_topic_say_whether_they_may_be_used_without_a_message() {
+    for (status, code, expected) in [
+        ("400 Bad Request", "InvalidMessageContents", true),
+        ("403 Forbidden", "AccessDeniedException", false),
+        ("400 Bad Request", "QueueDoesNotExist", false),
+    ] {
+        let server = Server::answering(refusal(status, code));
+        let config = session_at(&server.host(), PATIENCE).await;
+        let queue = Queue::new(sqs_client(&config), format!("{}/1/q", server.host()));
+        let may = queue.may_send().await;
+        assert_eq!(may.is_ok(), expected, "{code} {may:?}");
+        assert!(
+            may.err().is_none_or(|error| !error.is_transient()),
+            "{code}"
+        );
+    }
+    for (status, code, expected) in [
+        ("400 Bad Request", "XmlInvalidParameter", true),
+        ("403 Forbidden", "XmlAuthorizationError", false),
+    ] {
+        let server = Server::answering(refusal(status, code));
+        let config = session_at(&server.host(), PATIENCE).await;
+        let topic = Topic::new(sns_client(&config), "arn:aws:sns:us-east-1:1:t");
+        let may = topic.may_publish().await;
+        assert_eq!(may.is_ok(), expected, "{code} {may:?}");
+    }
 }
 
 /// A host that nobody listens on.

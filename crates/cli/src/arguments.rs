@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use event_recovery_pipeline::{
-    Compression, Format, LAG_DEFAULT_SECS, LATE_ALLOWANCE_HOURS_DEFAULT, LATE_ALLOWANCE_HOURS_MAX,
-    LEAD_DEFAULT_SECS, RecoveryRequest, Tolerance, WindowKind,
+    Compression, Dedupe, Format, LAG_DEFAULT_SECS, LATE_ALLOWANCE_HOURS_DEFAULT,
+    LATE_ALLOWANCE_HOURS_MAX, LEAD_DEFAULT_SECS, PlanLimits, RecoveryRequest, Tolerance,
+    WindowKind,
 };
 
-use crate::bytes::parse_bytes;
+use crate::bytes::{parse_bytes, parse_dollars};
 use crate::common_arguments::{AccessArguments, AwsArguments, CONCURRENCY_MAX, OutputArguments};
 use crate::handling_arguments::{
     AcceptLossArguments, CancelArguments, KnownRunArguments, LedgerArguments, ListArguments,
@@ -34,6 +35,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Sample(SampleArguments),
+    Preflight(PreflightArguments),
     Run(RunArguments),
     Start(StartArguments),
     Status(StatusArguments),
@@ -61,6 +63,7 @@ impl Command {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Sample(_) => "sample",
+            Self::Preflight(_) => "preflight",
             Self::Run(_) => "run",
             Self::Start(_) => "start",
             Self::Status(_) => "status",
@@ -85,6 +88,9 @@ impl Command {
             Self::Sample(SampleArguments { json, .. }) => json.then_some("what was written"),
             Self::Status(StatusArguments { json, .. }) => json.then_some("the report"),
             Self::List(ListArguments { json, .. }) => json.then_some("the runs"),
+            Self::Preflight(PreflightArguments { output, .. }) => {
+                output.json.then_some("the checks")
+            }
             Self::Run(RunArguments { output, .. })
             | Self::Resume(ResumeArguments {
                 run: KnownRunArguments { output, .. },
@@ -106,6 +112,7 @@ impl Command {
             })
             | Self::Report(ReportArguments {
                 ledger: LedgerArguments { output, .. },
+                ..
             }) => output.json.then_some("the report"),
             Self::DeadLetters(DeadLettersArguments { output, .. }) => {
                 output.json.then_some("the dead letters")
@@ -160,6 +167,40 @@ pub(crate) struct SampleArguments {
     pub(crate) json: bool,
 }
 
+/// Try what a run needs, before there is one, and leave nothing behind
+///
+/// In the order of a run: identity, roles, listing and reading of the backup, names against times, then writing,
+/// conditional writing, uploading, reading and removing at the destination, and the clock. With --stack, each function
+/// tries that with its own role, and also queues, topic, subscriptions and concurrency are looked at. For what is
+/// missing, says which side can mend it, the action, the resource, and the statement to send to them.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  event-recovery preflight --org-id tn-34778262-f4f0-464d-b4c6-a14e2dc6f4be \\
+      --source s3://BACKUP-BUCKET --source-role-arn ARN --destination s3://BUCKET/PREFIX
+  event-recovery preflight --stack event-recovery --json
+
+Exit codes: 0 everything works; 1 could not try; 2 usage; 3 something is missing, or can't be told.")]
+pub(crate) struct PreflightArguments {
+    /// Have the functions of this stack try
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["org_id", "source", "destination", "source_role_arn"])]
+    pub(crate) stack: Option<String>,
+    /// Whose backup it is: `tn-` and a UUID
+    #[arg(long, value_name = "ID", required_unless_present = "stack")]
+    pub(crate) org_id: Option<String>,
+    /// The folder that holds `main_stream`, or s3://BUCKET
+    #[arg(long, value_name = "DIR|s3://...", required_unless_present = "stack")]
+    pub(crate) source: Option<Location>,
+    /// Where events and ledger are to go: a folder, or s3://BUCKET/PREFIX
+    #[arg(long, value_name = "DIR|s3://...", required_unless_present = "stack")]
+    pub(crate) destination: Option<Location>,
+    #[command(flatten)]
+    pub(crate) access: AccessArguments,
+    #[command(flatten)]
+    pub(crate) aws: AwsArguments,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
 /// Recover a range of a backup, on this machine
 ///
 /// Plans the range, recovers every object, audits the result and says whether it is complete. Events
@@ -202,11 +243,28 @@ pub(crate) struct RunArguments {
     #[arg(long, value_name = "HOURS", default_value_t = LATE_ALLOWANCE_HOURS_DEFAULT,
         value_parser = clap::value_parser!(u32).range(0..=i64::from(LATE_ALLOWANCE_HOURS_MAX)))]
     pub(crate) late_allowance_hours: u32,
+    /// Refuse to recover more objects than this, before the first one is begun
+    #[arg(long, value_name = "N", default_value_t = PlanLimits::default().objects_max)]
+    pub(crate) max_objects: u64,
+    /// Refuse to recover objects of more bytes than this together, as stored, such as `500GB`
+    #[arg(long, value_name = "SIZE", default_value = "10000GB", value_parser = parse_bytes)]
+    pub(crate) max_bytes: u64,
+    /// Refuse what would cost more than this on AWS, in US dollars, by the forecast of `--dry-run`
+    #[arg(long, value_name = "USD", value_parser = parse_dollars)]
+    pub(crate) max_usd: Option<u64>,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
 }
 
 impl RunArguments {
+    pub(crate) fn plan_limits(&self) -> PlanLimits {
+        PlanLimits {
+            objects_max: self.max_objects,
+            bytes_max: self.max_bytes,
+            micro_usd_max: self.max_usd.unwrap_or(u64::MAX),
+        }
+    }
+
     pub(crate) fn tolerance(&self) -> Tolerance {
         Tolerance {
             lead_secs: self.lead_secs,
@@ -258,12 +316,21 @@ pub(crate) struct RequestArguments {
     /// zstd, snappy or none for Parquet [default: zstd]; none, gzip or zstd for NDJSON [default: none]
     #[arg(long, value_name = "COMPRESSION")]
     pub(crate) compression: Option<CompressionArgument>,
-    /// Only events of this domain; may be given several times
+    /// Only events of this domain, which may be a pattern such as `card*`; may be given several times
     #[arg(long = "domain", value_name = "D")]
     pub(crate) domains: Vec<String>,
-    /// Only events of this type; may be given several times
+    /// Only events of this type or pattern; may be given several times
     #[arg(long = "event-type", value_name = "T")]
     pub(crate) event_types: Vec<String>,
+    /// No events of this domain or pattern; may be given several times
+    #[arg(long = "exclude-domain", value_name = "D")]
+    pub(crate) exclude_domains: Vec<String>,
+    /// No events of this type or pattern; may be given several times
+    #[arg(long = "exclude-event-type", value_name = "T")]
+    pub(crate) exclude_event_types: Vec<String>,
+    /// Drop events whose id and bytes repeat within an object; the report counts them [default: all are kept]
+    #[arg(long, value_name = "WITHIN")]
+    pub(crate) dedupe: Option<DedupeArgument>,
     /// The run's id; a known one resumes that run [default: a new one]
     #[arg(long, value_name = "ID")]
     pub(crate) execution_id: Option<String>,
@@ -283,6 +350,9 @@ impl RequestArguments {
             compression: self.compression.map(Compression::from),
             domains: self.domains.clone(),
             event_types: self.event_types.clone(),
+            exclude_domains: self.exclude_domains.clone(),
+            exclude_event_types: self.exclude_event_types.clone(),
+            dedupe: self.dedupe.map(Dedupe::from),
             dry_run: self.dry_run,
             execution_id: self.execution_id.clone(),
         }
@@ -327,6 +397,19 @@ impl From<WindowArgument> for WindowKind {
         match argument {
             WindowArgument::Arrival => Self::Arrival,
             WindowArgument::Publish => Self::Publish,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DedupeArgument {
+    Object,
+}
+
+impl From<DedupeArgument> for Dedupe {
+    fn from(argument: DedupeArgument) -> Self {
+        match argument {
+            DedupeArgument::Object => Self::Object,
         }
     }
 }

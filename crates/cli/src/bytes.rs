@@ -21,6 +21,22 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "is too large".to_owned())
 }
 
+/// Reads US dollars such as `5` or `0.25`, as millionths.
+pub(crate) fn parse_dollars(text: &str) -> Result<u64, String> {
+    let accepts = || "accepts US dollars such as `5` or `0.25`".to_owned();
+    let (whole, cents) = text.split_once('.').unwrap_or((text, ""));
+    let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || cents.len() > 6 || !is_number(whole) || !is_number(cents) {
+        return Err(accepts());
+    }
+    let whole: u64 = whole.parse().map_err(|_| accepts())?;
+    let millionths: u64 = format!("{cents:0<6}").parse().map_err(|_| accepts())?;
+    whole
+        .checked_mul(1_000_000)
+        .and_then(|micro_usd| micro_usd.checked_add(millionths))
+        .ok_or_else(|| "is too large".to_owned())
+}
+
 /// A count with its thousands set apart: `139,172`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -83,5 +99,23 @@ mod tests {
             [0, 999, 1_500, 2_000_000].map(size),
             ["0 bytes", "999 bytes", "1.5 kB", "2.0 MB"]
         );
+    }
+
+    #[test]
+    fn dollars_are_read_to_the_millionth() {
+        for (text, expected) in [("5", 5_000_000), ("0.25", 250_000), ("1.000001", 1_000_001)] {
+            assert_eq!(parse_dollars(text), Ok(expected));
+        }
+        for wrong in [
+            "",
+            ".5",
+            "-1",
+            "1e3",
+            "$5",
+            "1.0000001",
+            "99999999999999999999",
+        ] {
+            assert!(parse_dollars(wrong).is_err(), "{wrong}");
+        }
     }
 }

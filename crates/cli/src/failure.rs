@@ -65,6 +65,12 @@ impl Failure {
             .hint("let stdout be a file with room, or a pipe that is read to its end")
     }
 
+    /// The message and the hint, in one line.
+    pub(crate) fn told(&self) -> String {
+        let parts = self.message.iter().chain(&self.hint);
+        parts.cloned().collect::<Vec<_>>().join("; ")
+    }
+
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

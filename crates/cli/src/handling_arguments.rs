@@ -141,6 +141,9 @@ Exit codes: 0 complete; 1 could not audit; 2 usage; 3 not complete, or something
 pub(crate) struct ReportArguments {
     #[command(flatten)]
     pub(crate) ledger: LedgerArguments,
+    /// Open the report's page with the program that opens such files here
+    #[arg(long)]
+    pub(crate) open: bool,
 }
 
 /// Cancel a run: no further object of it is begun

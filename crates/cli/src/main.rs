@@ -16,6 +16,7 @@ mod list;
 mod location;
 mod log;
 mod output;
+mod preflight;
 mod progress;
 mod recheck;
 mod report;
@@ -65,6 +66,7 @@ fn carry_out(command: &Command) -> Result<ExitCode, Failure> {
     }
     match command {
         Command::Sample(arguments) => sample::sample(arguments),
+        Command::Preflight(arguments) => preflight::preflight(arguments),
         Command::Run(arguments) => run::run(arguments),
         Command::Start(arguments) => start::start(arguments),
         Command::Status(arguments) => status::status(arguments),

@@ -1,5 +1,7 @@
 //! `event-recovery report`.
 
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use crate::failure::Failure;
 use crate::handling_arguments::ReportArguments;
 use crate::known_run::show;
 use crate::ledger_place::LedgerPlace;
+use crate::location::Location;
 use crate::runtime;
 
 pub(crate) fn report(arguments: &ReportArguments) -> Result<ExitCode, Failure> {
@@ -23,6 +26,42 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<ExitCode, Failure> {
             .hint("wait for it; `event-recovery status` shows how it stands"));
         };
         let report = audit(&*held.storage, id, Utc::now()).await?;
+        if arguments.open {
+            open_page(&place).await?;
+        }
         show(arguments.ledger.output.output(), &report, &place.location)
     })
+}
+
+/// Opens the report's page with the program that opens such files here. A page in a bucket is copied to a file that only
+/// this user may read, and that stays.
+async fn open_page(place: &LedgerPlace) -> Result<(), Failure> {
+    let key = place.ledger.page_key();
+    let path = match &place.location {
+        Location::Folder(folder) => folder.join(&key),
+        Location::Bucket(_) => {
+            let Some(page) = place.storage().get(&key).await? else {
+                return Err(Failure::could_not_run(format!("there is no `{key}`")));
+            };
+            copy_of(&page.bytes).map_err(|error| {
+                Failure::could_not_run(format!("could not copy the page to a file: {error}"))
+            })?
+        }
+    };
+    let path = std::path::absolute(&path).unwrap_or(path);
+    open::that_detached(&path).map_err(|error| {
+        let page = path.display();
+        Failure::could_not_run(format!("could not open `{page}`: {error}"))
+            .hint(format!("the report is written; open `{page}` by hand"))
+    })
+}
+
+fn copy_of(page: &[u8]) -> std::io::Result<PathBuf> {
+    let mut file = tempfile::Builder::new()
+        .prefix("event-recovery-report-")
+        .suffix(".html")
+        .tempfile()?;
+    file.write_all(page)?;
+    let (_, path) = file.keep()?;
+    Ok(path)
 }

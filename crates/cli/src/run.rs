@@ -6,10 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use chrono::Utc;
 use event_recovery_pipeline::{
-    Compression, Ended, ExecutionId, Format, LATE_ALLOWANCE_HOURS_DEFAULT, LateAllowance, Ledger,
-    PlanLimits, RequestLimits, ResolvedRequest, Run, RunOrigin, RunTerms, Tolerance,
-    TransformLimits, inspect, preview,
+    Compression, Cost, Ended, ExecutionId, Format, LATE_ALLOWANCE_HOURS_DEFAULT, LateAllowance,
+    Ledger, PlanRecord, RequestLimits, ResolvedRequest, Run, RunOrigin, RunTerms, Tolerance,
+    TransformLimits, forecast, inspect, preview,
 };
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::arguments::RunArguments;
@@ -103,6 +104,14 @@ pub(crate) fn new_execution_id(request: &ResolvedRequest) -> Result<ExecutionId,
         .map_err(|error| Failure::could_not_run(format!("could not name the run: {error}")))
 }
 
+/// A dry run.
+#[derive(Serialize)]
+struct Preview {
+    #[serde(flatten)]
+    plan: PlanRecord,
+    forecast: Cost,
+}
+
 struct Job<'a> {
     arguments: &'a RunArguments,
     request: ResolvedRequest,
@@ -118,15 +127,23 @@ impl Job<'_> {
             &*source,
             &self.request,
             &self.execution_id,
-            PlanLimits::default(),
+            self.arguments.plan_limits(),
             &*self.progress,
             Utc::now(),
         )
         .await;
         self.progress.finish();
         let plan = planned?;
+        let forecast = forecast(&plan, self.request.output);
+        let preview = Preview { plan, forecast };
         let output = self.arguments.output.output();
-        output.show("the plan", &plan, || summary::of_plan(&plan))?;
+        output.show("the plan", &preview, || {
+            let plan = summary::of_plan(&preview.plan);
+            format!(
+                "{plan}\n  on AWS    {}",
+                summary::of_cost(&preview.forecast)
+            )
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -148,7 +165,7 @@ impl Job<'_> {
                 scheduled_for: None,
                 source: self.arguments.source.bucket_url(),
             },
-            plan_limits: PlanLimits::default(),
+            plan_limits: self.arguments.plan_limits(),
             transform_limits: TransformLimits::default(),
             only: None,
             observer: self.progress.clone(),
@@ -223,6 +240,15 @@ impl Job<'_> {
         }
         for event_type in &arguments.request.event_types {
             option("event-type", event_type);
+        }
+        for domain in &arguments.request.exclude_domains {
+            option("exclude-domain", domain);
+        }
+        for event_type in &arguments.request.exclude_event_types {
+            option("exclude-event-type", event_type);
+        }
+        if let Some(dedupe) = self.request.dedupe {
+            option("dedupe", dedupe.as_str());
         }
         if arguments.tolerance() != Tolerance::default() {
             option("lead-secs", &arguments.lead_secs.to_string());

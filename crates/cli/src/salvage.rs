@@ -130,6 +130,11 @@ impl Waiting {
     async fn report_after(&self, before: &Look) -> Result<Report, Failure> {
         let etag =
             |record: &Option<(Receipt, String)>| record.as_ref().map(|(_, etag)| etag.clone());
+        // What was salvaged stays as it is if the object can't be read this time, and is audited all the same.
+        let may_stay = before
+            .receipt
+            .as_ref()
+            .is_some_and(|(receipt, _)| receipt.is_salvaged());
         let began = Instant::now();
         let mut failed_looks = 0;
         loop {
@@ -149,8 +154,8 @@ impl Waiting {
                     State::Queued { .. } | State::Attempting { .. }
                 )
             });
-            let is_heard = ended && etag(&now.receipt) != etag(&before.receipt);
-            if !is_heard && began.elapsed() > UNHEARD_MAX {
+            let is_heard = ended && (may_stay || etag(&now.receipt) != etag(&before.receipt));
+            if began.elapsed() > UNHEARD_MAX && (may_stay || !is_heard) {
                 return Err(
                     Failure::could_not_run("nothing is heard of the object's task")
                         .hint("look for its key in the worker's log, and at the dead-letter queue"),

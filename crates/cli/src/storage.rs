@@ -125,7 +125,7 @@ pub(crate) struct Held {
     _lock: Option<FolderLock>,
 }
 
-async fn source_session(
+pub(crate) async fn source_session(
     url: &BucketUrl,
     aws: &AwsArguments,
     access: &AccessArguments,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use event_recovery_pipeline::{Ledger, ObjectCounts, PlanRecord, Report, Verdict};
+use event_recovery_pipeline::{Cost, Ledger, ObjectCounts, PlanRecord, Report, Verdict};
 
 use crate::bytes::{grouped, size};
 use crate::location::Location;
@@ -125,6 +125,21 @@ fn parts_of(objects: &ObjectCounts) -> String {
         parts.push(format!("{} lost", grouped(objects.lost)));
     }
     parts.join(", ")
+}
+
+/// What a run takes and costs on AWS.
+pub(crate) fn of_cost(cost: &Cost) -> String {
+    let requests = &cost.requests;
+    format!(
+        "about ${:.2}: {} GET, {} PUT and LIST, {} to SQS, {} GB-seconds of Lambda ({}, {})",
+        cost.micro_usd.total as f64 / 1e6,
+        grouped(requests.source_get + requests.destination_get),
+        grouped(requests.source_list + requests.destination_list + requests.destination_put),
+        grouped(requests.queue),
+        grouped(cost.lambda_gb_seconds),
+        cost.prices.region,
+        cost.prices.as_of
+    )
 }
 
 /// The verdict, and of which time it is. A run that is incomplete is not called final: it can be resumed.

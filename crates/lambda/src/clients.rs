@@ -1,8 +1,8 @@
 //! The clients of a function, built once.
 
 use event_recovery_aws::{
-    AssumedRole, Bucket, Encryption, Queue, SdkConfig, SessionSettings, Topic, assume, s3_client,
-    session, sns_client, source_session_policy, sqs_client,
+    AssumedRole, Bucket, Encryption, Queue, SdkConfig, SessionSettings, Topic, assume, caller_arn,
+    s3_client, session, sns_client, source_session_policy, sqs_client,
 };
 
 use crate::settings::{DestinationSettings, SourceSettings};
@@ -18,6 +18,11 @@ impl Clients {
         Self {
             config: session(&SessionSettings::default()).await,
         }
+    }
+
+    /// The ARN of the function's session.
+    pub(crate) async fn caller(&self) -> Option<String> {
+        caller_arn(&self.config).await.map(role_of_session)
     }
 
     /// The backup, read with the roles that are set.
@@ -67,5 +72,30 @@ impl Clients {
 
     pub(crate) fn topic(&self, arn: String) -> Topic {
         Topic::new(sns_client(&self.config), arn)
+    }
+}
+
+/// The ARN of the role that the session is of, as policies name it. A session has no path, so a role with one is named without
+/// it.
+fn role_of_session(arn: String) -> String {
+    let role = || {
+        let (account, session) = arn.split_once(":assumed-role/")?;
+        let account = account.replacen(":sts:", ":iam:", 1);
+        let (role, _) = session.rsplit_once('/')?;
+        Some(format!("{account}:role/{role}"))
+    };
+    role().unwrap_or(arn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::role_of_session;
+
+    #[test]
+    fn a_session_is_named_by_its_role() {
+        let session = "arn:aws:sts::1:assumed-role/stack-Worker/name".to_owned();
+        assert_eq!(role_of_session(session), "arn:aws:iam::1:role/stack-Worker");
+        let user = "arn:aws:iam::1:user/ada".to_owned();
+        assert_eq!(role_of_session(user.clone()), user);
     }
 }

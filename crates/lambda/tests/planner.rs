@@ -204,12 +204,15 @@ async fn a_dry_run_and_a_plan_are_answered_alike() {
     let dry = case.plan(request(json!({"dry_run": true}))).await.unwrap();
     assert_eq!(case.sandbox.tree(), Tree::new());
     assert_eq!(dry.days.as_ref().map(Vec::len), Some(1));
+    let forecast = dry.forecast.as_ref().unwrap();
+    assert_eq!(forecast.requests.source_get, 2);
     let planned = case.plan(request(json!({}))).await.unwrap();
     assert_eq!(planned.tasks_queued, 2);
     assert!(planned.ledger.is_some() && planned.output.is_some());
     let as_dry_run = PlannerAnswer {
         dry_run: true,
         days: dry.days.clone(),
+        forecast: dry.forecast.clone(),
         tasks_queued: 0,
         ledger: None,
         output: None,

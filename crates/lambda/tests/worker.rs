@@ -19,7 +19,9 @@ use async_trait::async_trait;
 use aws_lambda_events::sqs::SqsEvent;
 use chrono::Utc;
 use event_recovery_lambda::{ChangeVisibility, WorkerFunction};
-use event_recovery_pipeline::{Cancellation, Ledger, Problem, QueueError, State, Worker};
+use event_recovery_pipeline::{
+    Cancellation, Ledger, Problem, QueueError, State, TASK_VERSION, Worker,
+};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::{Value, json};
 use support::doubles::{Effect, FaultyStorage, Operation, transient};
@@ -228,7 +230,7 @@ async fn a_message_of_someone_else_is_left_and_reaches_nothing() {
             json!({"destination": "s3://another"}),
         ),
         ("outside of the backup", json!({"key": "secret"})),
-        ("a newer version", json!({"version": 2})),
+        ("a newer version", json!({"version": TASK_VERSION + 1})),
         (
             "an id that leads elsewhere",
             json!({"execution_id": "../../elsewhere"}),

@@ -193,6 +193,7 @@ async fn main() {
         limits: PlanLimits {
             objects_max: u64::MAX,
             bytes_max: u64::MAX,
+            micro_usd_max: u64::MAX,
         },
         observer: &Unobserved,
     };

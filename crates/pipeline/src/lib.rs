@@ -63,9 +63,11 @@
 mod audit;
 mod backup;
 mod contract;
+mod cost;
 mod ledger;
 mod page;
 mod plan;
+mod preflight;
 mod queue;
 mod recheck;
 mod request;
@@ -93,6 +95,8 @@ pub use contract::planner::{CheckedRequest, PlannerAnswer, PlannerPayload, Plann
 pub use contract::planner_error::{PlannerError, PlannerErrorKind};
 pub use contract::recheck::{CheckedRecheck, DueAnswer, RecheckAnswer, RecheckPayload};
 pub use contract::salvage::{SalvageAnswer, SalvagePayload};
+pub use cost::bill::{Cost, MicroUsd, Requests};
+pub use cost::prices::PricesUsed;
 pub use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
 pub use ledger::audit_record::{AuditAnswer, AuditAnswerKind, AuditRecord, audit_record};
 pub use ledger::cancellation::Cancellation;
@@ -120,9 +124,14 @@ pub use ledger::{
 pub use page::report_page;
 pub use plan::call::Planned;
 pub use plan::error::{PlanError, PlanStep};
+pub use plan::forecast::forecast;
 pub use plan::limits::PlanLimits;
 pub use plan::preview::preview;
 pub use plan::{Planner, RunTerms, check_request};
+pub use preflight::check::{Check, Outcome};
+pub use preflight::destination::{Writer, check_destination};
+pub use preflight::need::{BucketReach, Need, Party, Reach};
+pub use preflight::source::check_source;
 pub use queue::in_process::InProcessQueue;
 pub use queue::task::{TASK_VERSION, Task};
 pub use queue::{ATTEMPT_SECS_MAX, QueueError, SendTasks};
@@ -131,11 +140,12 @@ pub use recheck::schedule_watch::{MissedWindow, missed_windows};
 pub use recheck::{Rechecked, check_recheck};
 pub use request::error::RequestError;
 pub use request::execution_id::{EXECUTION_ID_BYTES_MAX, ExecutionId, ExecutionIdError, RunOrigin};
+pub use request::filters::{Dedupe, Filters};
 pub use request::late_allowance::{
     LATE_ALLOWANCE_HOURS_DEFAULT, LATE_ALLOWANCE_HOURS_MAX, LateAllowance, LateAllowanceError,
 };
 pub use request::output::{Compression, Format};
-pub use request::resolved::{Filters, ResolvedRequest, WindowParameters};
+pub use request::resolved::{ResolvedRequest, WindowParameters};
 pub use request::schedule::{SCHEDULE_INTERVALS_HOURS, Schedule, ScheduleError};
 pub use request::window::{
     LAG_DEFAULT_SECS, LEAD_DEFAULT_SECS, TOLERANCE_SECS_MAX, Tolerance, Window, WindowError,
@@ -154,12 +164,13 @@ pub use storage::operating_system::OperatingSystem;
 pub use storage::{
     Circumstances, CreateObject, Destination, LedgerStorage, LevelPage, ListObjects, ListPage,
     ListedObject, OpenObject, Precondition, Problem, Record, Records, RequestId, Source,
-    StagedObject, StorageError, StorageOperation, UnreadableEntry, Written,
+    StagedObject, StorageError, StorageOperation, Subject, UnreadableEntry, Written,
 };
 pub use work::audit_looks::AuditLooks;
 pub use work::cancellations::Cancellations;
 pub use work::day_files::OPEN_DATES_MAX;
 pub use work::delivery::Delivery;
+pub use work::duplicates::DEDUPE_EVENTS_MAX;
 pub use work::job::{DATES_MAX, TransformLimits};
 pub use work::source_access::{Denials, SourceAccess};
 pub use work::turn::SMALL_OBJECT_BYTES_MAX;

@@ -264,6 +264,10 @@ async fn a_run_over_a_limit_queues_nothing_and_resumes_from_its_lists_once_the_l
             bytes_max: 300,
             ..PlanLimits::default()
         },
+        PlanLimits {
+            micro_usd_max: 1,
+            ..PlanLimits::default()
+        },
     ];
     for limits in rows {
         let error = plan_within(limits).await.unwrap_err();

@@ -10,7 +10,8 @@ use event_recovery_pipeline::{
     AuditCaller, CallAuditor, CheckedRequest, ExecutionId, Ledger, LedgerStorage, ListObjects,
     PlanError, Planned, Planner, PlannerAnswer, PlannerError, PlannerErrorKind, PlannerPayload,
     PlannerReply, RecheckPayload, RecoveryRequest, RequestError, Resolution, RunOrigin, RunPlaces,
-    RunTerms, SalvageAnswer, SalvagePayload, SendTasks, Unobserved, check_request, preview,
+    RunTerms, SalvageAnswer, SalvagePayload, SendTasks, Unobserved, check_request, forecast,
+    preview,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
@@ -153,7 +154,10 @@ impl PlannerFunction {
         self.log(&asked, planned.as_ref(), invocation.began.elapsed());
         let planned = planned.map_err(|error| not_planned(&asked.execution_id, &error))?;
         let answer = match asked.resolution.dry_run {
-            true => PlannerAnswer::dry_run(planned.plan),
+            true => {
+                let forecast = forecast(&planned.plan, asked.resolution.request.output);
+                PlannerAnswer::dry_run(planned.plan, Some(forecast))
+            }
             false => PlannerAnswer::planned(planned, self.places(&asked.execution_id)),
         };
         Ok(PlannerReply::Planned(Box::new(answer)))

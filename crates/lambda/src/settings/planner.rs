@@ -119,6 +119,7 @@ impl PlannerSettings {
             plan_limits: PlanLimits {
                 objects_max,
                 bytes_max,
+                ..PlanLimits::default()
             },
             format,
             window,

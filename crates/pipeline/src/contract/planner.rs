@@ -7,6 +7,7 @@ use crate::backup::hour_prefix::HourPrefix;
 use crate::contract::places::RunPlaces;
 use crate::contract::recheck::{CheckedRecheck, DueAnswer, RecheckAnswer};
 use crate::contract::salvage::SalvageAnswer;
+use crate::cost::bill::Cost;
 use crate::ledger::plan_record::{PlanRecord, PlannedDay, PlannedObjects};
 use crate::plan::call::Planned;
 use crate::request::RecoveryRequest;
@@ -136,6 +137,9 @@ pub struct PlannerAnswer {
     pub bytes: u64,
     /// See [`PlanRecord::days`]; only for a dry run, since a range can have many.
     pub days: Option<Vec<PlannedDay>>,
+    /// What the run would cost; only for a dry run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Cost>,
     /// See [`Planned::tasks_queued`].
     pub tasks_queued: u64,
     /// See [`RunPlaces::ledger`]; `None` for a dry run, which has none.
@@ -151,16 +155,18 @@ impl PlannerAnswer {
         Self {
             dry_run: false,
             days: None,
+            forecast: None,
             tasks_queued,
             ledger: Some(places.ledger),
             output: Some(places.output),
-            ..Self::dry_run(plan)
+            ..Self::dry_run(plan, None)
         }
     }
 
     /// The answer of a dry run.
-    pub fn dry_run(plan: PlanRecord) -> Self {
+    pub fn dry_run(plan: PlanRecord, forecast: Option<Cost>) -> Self {
         Self {
+            forecast,
             execution_id: plan.execution_id,
             dry_run: true,
             hours: plan.hours,
@@ -288,7 +294,7 @@ mod tests {
         );
         let days = serde_json::to_string(&plan().days).unwrap();
         assert_reads_as(
-            PlannerReply::Planned(Box::new(PlannerAnswer::dry_run(plan()))),
+            PlannerReply::Planned(Box::new(PlannerAnswer::dry_run(plan(), None))),
             &format!(
                 r#"{{"execution_id":"mine","dry_run":true,"hours":2,"empty_hours":["2024-04-01T01"],"objects":{{"listed":9,"pruned":2,"planned":7}},"foreign_names":1,"bytes":700,"days":{days},"tasks_queued":0,"ledger":null,"output":null}}"#
             ),

@@ -49,6 +49,7 @@ impl From<&PlanError> for PlannerErrorKind {
             PlanError::OtherRequest { .. }
             | PlanError::TooManyObjects { .. }
             | PlanError::TooManyBytes { .. }
+            | PlanError::TooExpensive { .. }
             | PlanError::Cancelled { .. }
             | PlanError::UnknownRun(_)
             | PlanError::NotInPlan { .. }

@@ -154,7 +154,8 @@ pub struct EventCounts {
     pub out_of_window: u64,
     /// Events of the window that the filters leave out.
     pub filtered_out: u64,
-    /// Duplicates that were dropped: none, they are all kept.
+    /// Events that were dropped because an earlier one of their object has the same id and the same bytes; none unless
+    /// that was asked for.
     pub duplicates: u64,
     /// Events, already counted above, that arrived further from their object's time than the
     /// tolerance allows, so that another window could miss them.
@@ -163,6 +164,14 @@ pub struct EventCounts {
     /// events whose boundary was damaged.
     #[serde(default)]
     pub repeated_ids: u64,
+    /// Events, already counted above, whose id an earlier one of their object has with other bytes. They are kept, and only
+    /// counted where duplicates are dropped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub same_id_other_bytes: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A file that a task wrote.
@@ -429,6 +438,7 @@ impl Counts {
         self.events.duplicates += events.duplicates;
         self.events.outside_tolerance += events.outside_tolerance;
         self.events.repeated_ids += events.repeated_ids;
+        self.events.same_id_other_bytes += events.same_id_other_bytes;
         self.rejected_fragments += rejected_fragments;
         self.outside_tolerance_max_millis = self
             .outside_tolerance_max_millis

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::unexpected::Unexpected;
+use crate::cost::bill::Cost;
 use crate::ledger::Versioned;
 use crate::ledger::orgs::Orgs;
 use crate::ledger::receipt::{ByteCounts, Counts, EventCounts};
@@ -106,6 +107,9 @@ pub struct Report {
     pub rejected_files: Vec<String>,
     /// The balance of each hour prefix.
     pub hours: Vec<HourBalance>,
+    /// What the run has taken and cost on AWS, by what receipts and files show. Earlier reports do not say.
+    #[serde(default)]
+    pub cost: Option<Cost>,
     /// When things happened.
     pub times: Times,
 }

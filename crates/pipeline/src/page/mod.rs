@@ -12,6 +12,7 @@ use crate::ledger::recheck_record::NamedKeys;
 use crate::ledger::report::Report;
 use crate::page::chart::{Chart, charts};
 use crate::page::words::{VerdictWords, grouped, span};
+use crate::request::resolved::ResolvedRequest;
 
 /// The page of a report: self-contained, without scripts, and with everything escaped that comes from keys or errors.
 ///
@@ -237,6 +238,7 @@ fn facts(report: &Report) -> Vec<Fact> {
         fact("Window", words::window(request)),
         fact("Domains", joined(&request.domains)),
         fact("Event types", joined(&request.event_types)),
+        fact("Left out", excluded(request)),
         fact("Format", words::format(request)),
         fact(
             "Output",
@@ -256,6 +258,9 @@ fn facts(report: &Report) -> Vec<Fact> {
         ),
         fact("Software", report.software.clone()),
     ];
+    if let Some(cost) = &report.cost {
+        facts.push(fact("Cost on AWS", words::cost(cost)));
+    }
     if report.orgs.len() > 1 {
         let orgs = report
             .orgs
@@ -264,6 +269,26 @@ fn facts(report: &Report) -> Vec<Fact> {
         facts.push(fact("Events by org", orgs.collect::<Vec<_>>().join(", ")));
     }
     facts
+}
+
+fn excluded(request: &ResolvedRequest) -> String {
+    let mut parts = Vec::new();
+    for (what, values) in [
+        ("domains", &request.exclude_domains),
+        ("event types", &request.exclude_event_types),
+    ] {
+        if !values.is_empty() {
+            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            parts.push(format!("{what} {}", values.join(", ")));
+        }
+    }
+    if let Some(dedupe) = request.dedupe {
+        parts.push(format!("repeated events of one {}", dedupe.as_str()));
+    }
+    match parts.is_empty() {
+        true => "nothing".to_owned(),
+        false => parts.join("; "),
+    }
 }
 
 fn written(time: DateTime<Utc>) -> String {

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use crate::cost::bill::Cost;
 use crate::ledger::report::{Report, Verdict};
 use crate::request::output::{Compression, Format};
 use crate::request::resolved::ResolvedRequest;
@@ -75,6 +76,25 @@ fn finality(report: &Report) -> String {
             written(finality.final_after)
         ),
     }
+}
+
+/// Requests, Lambda's time and dollars.
+pub(super) fn cost(cost: &Cost) -> String {
+    let requests = &cost.requests;
+    let of_s3 = requests.source_list
+        + requests.source_get
+        + requests.destination_list
+        + requests.destination_get
+        + requests.destination_put;
+    format!(
+        "about ${:.2}: {} requests to S3, {} to SQS, {} GB-seconds of Lambda, by the list prices of {} as of {}",
+        cost.micro_usd.total as f64 / 1e6,
+        grouped(of_s3),
+        grouped(requests.queue),
+        grouped(cost.lambda_gb_seconds),
+        cost.prices.region,
+        cost.prices.as_of
+    )
 }
 
 /// The heading of the charts.

@@ -40,6 +40,14 @@ pub enum PlanError {
         /// The hour at which the limit was exceeded.
         hour: HourPrefix,
     },
+    /// A higher forecast than the limit.
+    #[error("the run would cost more than {}", dollars(*micro_usd_max))]
+    TooExpensive {
+        /// The limit, in millionths of a US dollar.
+        micro_usd_max: u64,
+        /// The hour at which the limit was exceeded.
+        hour: HourPrefix,
+    },
     /// The planner reached its deadline.
     #[error(
         "the time was up {step} after {hours_done} of {hours} hours of the run `{execution_id}`"
@@ -108,6 +116,10 @@ impl From<AuditCallError> for PlanError {
     }
 }
 
+fn dollars(micro_usd: u64) -> String {
+    format!("${}.{:06}", micro_usd / 1_000_000, micro_usd % 1_000_000)
+}
+
 /// What a planner was doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PlanStep {
@@ -142,6 +154,7 @@ impl PlanError {
             Self::OtherRequest { .. }
             | Self::TooManyObjects { .. }
             | Self::TooManyBytes { .. }
+            | Self::TooExpensive { .. }
             | Self::Cancelled { .. }
             | Self::UnknownRun(_)
             | Self::NotInPlan { .. }
@@ -157,7 +170,9 @@ impl PlanError {
             Self::OtherRequest { .. } => {
                 Some("repeat the first request to resume the run, or choose another id".to_owned())
             }
-            Self::TooManyObjects { hour, .. } | Self::TooManyBytes { hour, .. } => {
+            Self::TooManyObjects { hour, .. }
+            | Self::TooManyBytes { hour, .. }
+            | Self::TooExpensive { hour, .. } => {
                 let split = hour.start().to_rfc3339_opts(SecondsFormat::Secs, true);
                 Some(format!(
                     "nothing was queued; raise the limit and start the same run again, or split the range into \
@@ -201,6 +216,7 @@ impl PlanError {
             Self::OtherRequest { .. }
             | Self::TooManyObjects { .. }
             | Self::TooManyBytes { .. }
+            | Self::TooExpensive { .. }
             | Self::Cancelled { .. }
             | Self::OutOfTime { .. }
             | Self::UnknownRun(_)

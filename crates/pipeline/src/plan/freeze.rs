@@ -31,7 +31,8 @@ impl Planner<'_> {
         while let Some(FrozenHour { tasks, digest }) = frozen.try_next().await? {
             summary.add(&tasks.head);
             summary.task_lists.insert(tasks.head.hour, digest);
-            self.limits.check(&summary, tasks.head.hour)?;
+            self.limits
+                .check(&summary, tasks.head.hour, call.request.output)?;
             self.observer.planned(tasks.head.planned, tasks.head.bytes);
             self.stop_if_cancelled(call).await?;
             if self.is_out_of_time() && summary.hours < hours.len() as u64 {

@@ -3,6 +3,7 @@
 pub(crate) mod call;
 pub(crate) mod cancelled;
 pub(crate) mod error;
+pub(crate) mod forecast;
 pub(crate) mod freeze;
 pub(crate) mod limits;
 pub(crate) mod listing;

@@ -37,7 +37,7 @@ pub async fn preview(
         .buffered(HOURS_LISTED_AT_ONCE);
     while let Some(tasks) = listed.try_next().await? {
         summary.add(&tasks.head);
-        limits.check(&summary, tasks.head.hour)?;
+        limits.check(&summary, tasks.head.hour, request.output)?;
         observer.planned(tasks.head.planned, tasks.head.bytes);
     }
     summary.unexpected.find_beside(source, &hours).await?;

@@ -6,20 +6,23 @@ use serde::{Deserialize, Serialize};
 use crate::backup::source_key::{SourceKey, TaskId};
 use crate::request::error::RequestError;
 use crate::request::execution_id::ExecutionId;
+use crate::request::filters::Filters;
 use crate::request::output::{self, Compression, Format, OutputFields};
-use crate::request::resolved::{Filters, ResolvedRequest};
+use crate::request::resolved::ResolvedRequest;
 use crate::request::window::Window;
 use crate::storage::ListedObject;
 
-/// The version of [`Task`] that this software writes, and the newest that it reads.
-pub const TASK_VERSION: u32 = 1;
+/// The newest version of [`Task`] that this software writes and reads: with patterns, exclusions or `dedupe` among its filters.
+pub const TASK_VERSION: u32 = 2;
+/// The version of all others, which earlier software reads, too.
+const TASK_VERSION_PLAIN: u32 = 1;
 
 /// The message that asks a worker to recover one object. It names neither bucket nor org: those are the
 /// worker's own settings, so that a forged message can't redirect it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "TaskMessage")]
 pub struct Task {
-    /// [`TASK_VERSION`] of the software that wrote it.
+    /// [`TASK_VERSION`], or an earlier one whose readers do the same.
     pub version: u32,
     /// The run it belongs to.
     pub execution_id: ExecutionId,
@@ -111,7 +114,10 @@ impl Task {
         object: &ListedObject,
     ) -> Self {
         Self {
-            version: TASK_VERSION,
+            version: match request.filters().need_this_version() {
+                true => TASK_VERSION,
+                false => TASK_VERSION_PLAIN,
+            },
             execution_id: execution_id.clone(),
             key,
             size: object.size,

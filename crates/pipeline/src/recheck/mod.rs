@@ -228,7 +228,7 @@ impl Planner<'_> {
                 round.met_another |= written == Written::PreconditionFailed;
                 round.late.add(&frozen.tasks.head);
                 round.late.task_lists.insert(hour, frozen.digest);
-                self.limits.check(&round.late, hour)?;
+                self.limits.check(&round.late, hour, call.request.output)?;
             }
             hours_done += 1;
             if self.is_out_of_time() && hours_done < hours.len() {

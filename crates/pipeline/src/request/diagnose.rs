@@ -6,6 +6,7 @@ use crate::backup::org_id::{ORG_ID_ACCEPTS, excerpt};
 use crate::request::TIME_ACCEPTS;
 use crate::request::error::{RequestError, any_of, quoted};
 use crate::request::execution_id::EXECUTION_ID_ACCEPTS;
+use crate::request::filters::Dedupe;
 use crate::request::output::{Compression, Format};
 use crate::request::window::WindowKind;
 
@@ -31,7 +32,7 @@ impl Shape {
 }
 
 /// Every field of a request: its name, its JSON type, what it accepts.
-fn fields() -> [(&'static str, Shape, String); 10] {
+fn fields() -> [(&'static str, Shape, String); 13] {
     let compressions = any_of(Compression::ALL.map(Compression::as_str));
     let of_kind = any_of(WindowKind::ALL.map(WindowKind::as_str));
     let formats = any_of(Format::ALL.map(Format::as_str));
@@ -44,6 +45,21 @@ fn fields() -> [(&'static str, Shape, String); 10] {
         ("compression", Shape::OptionalText, compressions),
         ("domains", Shape::Texts, "a list of strings".to_owned()),
         ("event_types", Shape::Texts, "a list of strings".to_owned()),
+        (
+            "exclude_domains",
+            Shape::Texts,
+            "a list of strings".to_owned(),
+        ),
+        (
+            "exclude_event_types",
+            Shape::Texts,
+            "a list of strings".to_owned(),
+        ),
+        (
+            "dedupe",
+            Shape::OptionalText,
+            any_of(Dedupe::ALL.map(Dedupe::as_str)),
+        ),
         ("dry_run", Shape::Flag, any_of(["true", "false"])),
         (
             "execution_id",
@@ -56,6 +72,7 @@ fn fields() -> [(&'static str, Shape, String); 10] {
 /// The names that the field chooses from; none for a field that takes any text.
 fn names(field: &str, object: &Map<String, Value>) -> Vec<&'static str> {
     match field {
+        "dedupe" => Dedupe::ALL.map(Dedupe::as_str).to_vec(),
         "window" => WindowKind::ALL.map(WindowKind::as_str).to_vec(),
         "format" => Format::ALL.map(Format::as_str).to_vec(),
         "compression" => {

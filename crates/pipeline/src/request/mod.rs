@@ -7,6 +7,7 @@
 pub(crate) mod diagnose;
 pub(crate) mod error;
 pub(crate) mod execution_id;
+pub(crate) mod filters;
 pub(crate) mod late_allowance;
 pub(crate) mod output;
 pub(crate) mod resolved;
@@ -23,6 +24,7 @@ use crate::backup::hour_prefix::{HourPrefix, parse_date};
 use crate::backup::org_id::{ORG_ID_ACCEPTS, OrgId};
 use crate::request::error::{RequestError, quoted};
 use crate::request::execution_id::{EXECUTION_ID_ACCEPTS, ExecutionId};
+use crate::request::filters::{Dedupe, pattern_problem};
 use crate::request::output::{Compression, Format};
 use crate::request::resolved::{ResolvedRequest, WindowParameters};
 use crate::request::window::{Tolerance, WindowKind, is_whole_hour};
@@ -56,12 +58,33 @@ pub struct RecoveryRequest {
     /// One that goes with the format: by default zstd for Parquet, and none for NDJSON.
     #[serde(default, deserialize_with = "by_name")]
     pub compression: Option<Compression>,
-    /// Only events of these domains; empty for all.
+    /// Only events of domains that match one of these patterns, as [`Filters`](crate::Filters) has them; empty for all.
     #[serde(default, deserialize_with = "null_as_default")]
     pub domains: Vec<String>,
-    /// Only events of these types; empty for all.
+    /// Only events of types that match one of these patterns; empty for all.
     #[serde(default, deserialize_with = "null_as_default")]
     pub event_types: Vec<String>,
+    /// No events of domains that match one of these patterns.
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub exclude_domains: Vec<String>,
+    /// No events of types that match one of these patterns.
+    #[serde(
+        default,
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub exclude_event_types: Vec<String>,
+    /// Drop events whose id and bytes repeat within an object; all are kept by default.
+    #[serde(
+        default,
+        deserialize_with = "by_name",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub dedupe: Option<Dedupe>,
     /// Plan only: no object is read and nothing is written.
     #[serde(default, deserialize_with = "null_as_default")]
     pub dry_run: bool,
@@ -133,6 +156,9 @@ impl RecoveryRequest {
             compression: Some(Compression::of(request.output)),
             domains: request.domains.iter().cloned().collect(),
             event_types: request.event_types.iter().cloned().collect(),
+            exclude_domains: request.exclude_domains.iter().cloned().collect(),
+            exclude_event_types: request.exclude_event_types.iter().cloned().collect(),
+            dedupe: request.dedupe,
             dry_run: false,
             execution_id: Some(execution_id.to_string()),
         }
@@ -190,6 +216,13 @@ impl RecoveryRequest {
             output,
             domains: filter_values("domains", self.domains, limits)?,
             event_types: filter_values("event_types", self.event_types, limits)?,
+            exclude_domains: filter_values("exclude_domains", self.exclude_domains, limits)?,
+            exclude_event_types: filter_values(
+                "exclude_event_types",
+                self.exclude_event_types,
+                limits,
+            )?,
+            dedupe: self.dedupe,
         };
         let execution_id = self.execution_id.map(|id| {
             ExecutionId::parse(&id).map_err(|_| {
@@ -332,6 +365,14 @@ fn filter_values(
             "holds a value with white space around it or a control character"
         } else if value.len() > bytes_max {
             "holds a value that is too long"
+        } else if let Some(problem) = pattern_problem(value) {
+            return Err(RequestError::new(
+                field,
+                format!("holds a pattern that can't be read: {problem}"),
+            )
+            .accepts("texts with `*`, `?`, `[…]` and `{…,…}`")
+            .found(quoted(value))
+            .hinting("a backslash makes the character after it stand for itself"));
         } else {
             continue;
         };

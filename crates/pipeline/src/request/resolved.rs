@@ -7,6 +7,7 @@ use event_recovery_format::OutputFormat;
 use serde::{Deserialize, Serialize};
 
 use crate::backup::org_id::OrgId;
+use crate::request::filters::{Dedupe, Filters};
 use crate::request::output::{self, Compression, Format};
 use crate::request::window::{Window, WindowKind};
 
@@ -24,10 +25,19 @@ pub struct ResolvedRequest {
     /// How events are written; in JSON the two fields `format` and `compression`.
     #[serde(flatten, with = "output")]
     pub output: OutputFormat,
-    /// Only events of these domains; empty for all.
+    /// Only events of domains that match one of these patterns; empty for all.
     pub domains: BTreeSet<String>,
-    /// Only events of these types; empty for all.
+    /// Only events of types that match one of these patterns; empty for all.
     pub event_types: BTreeSet<String>,
+    /// No events of domains that match one of these patterns.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub exclude_domains: BTreeSet<String>,
+    /// No events of types that match one of these patterns.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub exclude_event_types: BTreeSet<String>,
+    /// Which repeated events to drop; `None` to keep all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedupe: Option<Dedupe>,
 }
 
 /// What a range needs to become a [`Window`].
@@ -39,15 +49,6 @@ pub struct WindowParameters {
     pub lead_secs: u32,
     /// See [`Window::lag_secs`].
     pub lag_secs: u32,
-}
-
-/// Which events of the window to write. The others are read and counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Filters {
-    /// Only events of these domains; empty for all.
-    pub domains: BTreeSet<String>,
-    /// Only events of these types; empty for all.
-    pub event_types: BTreeSet<String>,
 }
 
 impl ResolvedRequest {
@@ -67,6 +68,9 @@ impl ResolvedRequest {
         Filters {
             domains: self.domains.clone(),
             event_types: self.event_types.clone(),
+            exclude_domains: self.exclude_domains.clone(),
+            exclude_event_types: self.exclude_event_types.clone(),
+            dedupe: self.dedupe,
         }
     }
 
@@ -86,6 +90,9 @@ impl ResolvedRequest {
             output,
             domains,
             event_types,
+            exclude_domains,
+            exclude_event_types,
+            dedupe,
         } = self;
         let (format, compression) = (Format::of(*output), Compression::of(*output));
         [
@@ -99,20 +106,15 @@ impl ResolvedRequest {
             ("compression", compression != Compression::of(other.output)),
             ("domains", *domains != other.domains),
             ("event_types", *event_types != other.event_types),
+            ("exclude_domains", *exclude_domains != other.exclude_domains),
+            (
+                "exclude_event_types",
+                *exclude_event_types != other.exclude_event_types,
+            ),
+            ("dedupe", *dedupe != other.dedupe),
         ]
         .into_iter()
         .find_map(|(field, differs)| differs.then_some(field))
-    }
-}
-
-impl Filters {
-    /// Whether an event with these values is written. `None` stands for a field that is absent or not a
-    /// string; it passes only a filter that is empty. Case matters.
-    pub fn allows(&self, domain: Option<&str>, event_type: Option<&str>) -> bool {
-        let passes = |wanted: &BTreeSet<String>, value: Option<&str>| {
-            wanted.is_empty() || value.is_some_and(|value| wanted.contains(value))
-        };
-        passes(&self.domains, domain) && passes(&self.event_types, event_type)
     }
 }
 
@@ -138,6 +140,9 @@ mod tests {
             output: OutputFormat::Parquet(ParquetCompression::Zstd),
             domains: ["b", "a"].map(str::to_owned).into(),
             event_types: BTreeSet::new(),
+            exclude_domains: BTreeSet::new(),
+            exclude_event_types: BTreeSet::new(),
+            dedupe: None,
         }
     }
 
@@ -186,6 +191,9 @@ mod tests {
             ("compression", json!("none")),
             ("domains", json!(["b"])),
             ("event_types", json!(["a"])),
+            ("exclude_domains", json!(["c"])),
+            ("exclude_event_types", json!(["c"])),
+            ("dedupe", json!("object")),
         ];
         for (field, changed) in rows {
             let mut value = serde_json::to_value(&request).unwrap();
@@ -198,28 +206,6 @@ mod tests {
             let other: ResolvedRequest = serde_json::from_value(value).unwrap();
             assert_eq!(request.first_difference(&other), Some(field));
             assert_ne!(request, other, "{field}");
-        }
-    }
-
-    #[test]
-    fn filters_let_through_what_was_asked_for() {
-        let all = Filters::default();
-        let some = Filters {
-            domains: ["account", "cards"].map(str::to_owned).into(),
-            event_types: ["open-1".to_owned()].into(),
-        };
-        let rows = [
-            ("both", Some("cards"), Some("open-1"), true),
-            ("other domain", Some("card"), Some("open-1"), false),
-            ("other type", Some("cards"), Some("open-2"), false),
-            ("other case", Some("Cards"), Some("open-1"), false),
-            ("no domain", None, Some("open-1"), false),
-            ("no type", Some("cards"), None, false),
-            ("neither", None, None, false),
-        ];
-        for (name, domain, event_type, allowed) in rows {
-            assert_eq!(some.allows(domain, event_type), allowed, "{name}");
-            assert!(all.allows(domain, event_type), "{name}");
         }
     }
 }

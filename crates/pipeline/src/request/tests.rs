@@ -45,6 +45,9 @@ fn the_smallest_request_gets_the_defaults() {
         output: OutputFormat::Parquet(ParquetCompression::Zstd),
         domains: BTreeSet::new(),
         event_types: BTreeSet::new(),
+        exclude_domains: BTreeSet::new(),
+        exclude_event_types: BTreeSet::new(),
+        dedupe: None,
     };
     let nulls = json!({
         "window": null, "format": null, "compression": null, "domains": null,

@@ -31,6 +31,19 @@ struct Known {
     hint: Option<String>,
     request_id: Option<RequestId>,
     cause: Option<Arc<dyn Error + Send + Sync>>,
+    subject: Subject,
+}
+
+/// What a permission is missing on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Subject {
+    /// The storage itself.
+    #[default]
+    Storage,
+    /// A role that had to be assumed first.
+    Role,
+    /// The key that objects are encrypted with.
+    Key,
 }
 
 /// What a storage is asked to do.
@@ -120,6 +133,11 @@ impl StorageError {
         self.circumstances.request_id()
     }
 
+    /// What a permission is missing on, if one is.
+    pub fn subject(&self) -> Subject {
+        self.circumstances.subject()
+    }
+
     /// Whether trying again can help.
     pub fn is_transient(&self) -> bool {
         matches!(self.problem, Problem::Transient(_))
@@ -162,6 +180,7 @@ impl Circumstances {
             hint,
             request_id,
             cause: None,
+            subject: Subject::default(),
         })))
     }
 
@@ -177,6 +196,20 @@ impl Circumstances {
     pub fn caused_by(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
         self.0.get_or_insert_default().cause = Some(Arc::new(cause));
         self
+    }
+
+    /// Says what a permission is missing on.
+    #[must_use]
+    pub fn about(mut self, subject: Subject) -> Self {
+        self.0.get_or_insert_default().subject = subject;
+        self
+    }
+
+    /// What a permission is missing on.
+    pub fn subject(&self) -> Subject {
+        self.0
+            .as_ref()
+            .map_or(Subject::default(), |known| known.subject)
     }
 
     /// What to do about it.

@@ -22,7 +22,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
-pub use error::{Circumstances, Problem, RequestId, StorageError, StorageOperation};
+pub use error::{Circumstances, Problem, RequestId, StorageError, StorageOperation, Subject};
 
 /// An object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,9 +11,10 @@ use crate::backup::org_id::OrgId;
 use crate::backup::source_key::SourceKey;
 use crate::ledger::Ledger;
 use crate::ledger::observer::Observer;
-use crate::request::resolved::Filters;
+use crate::request::filters::{Dedupe, FilterMatcher};
 use crate::request::window::Window;
 use crate::storage::{CreateObject, StorageError};
+use crate::work::duplicates::DEDUPE_EVENTS_MAX;
 
 /// Most days that the events of one object may be spread over. Each costs a file, and each
 /// [`OPEN_DATES_MAX`](crate::OPEN_DATES_MAX) of them another reading of the object.
@@ -28,7 +29,8 @@ pub(crate) struct Job<'a> {
     pub(crate) size: u64,
     pub(crate) time: ObjectTime,
     pub(crate) window: &'a Window,
-    pub(crate) filters: &'a Filters,
+    pub(crate) filters: &'a FilterMatcher,
+    pub(crate) dedupe: Option<Dedupe>,
     pub(crate) format: OutputFormat,
     pub(crate) limits: TransformLimits,
     pub(crate) damaged: Damaged,
@@ -63,6 +65,10 @@ pub(crate) enum TransformError {
     Decode(DecodeError),
     #[error("its events arrived on more than {DATES_MAX} days of the window")]
     TooManyDates,
+    #[error(
+        "it has more than {DEDUPE_EVENTS_MAX} different events, too many to look for repeated ones"
+    )]
+    TooManyEvents,
     #[error("could not write its output: {0}")]
     Write(io::Error),
 }

@@ -4,6 +4,7 @@ pub(crate) mod audit_looks;
 pub(crate) mod cancellations;
 pub(crate) mod day_files;
 pub(crate) mod delivery;
+pub(crate) mod duplicates;
 pub(crate) mod job;
 pub(crate) mod receipt_slot;
 pub(crate) mod source_access;
@@ -385,6 +386,10 @@ impl Worker {
             });
         }
         let time = object_time(&task.key, &self.org_id);
+        let filters = task.filters.matcher().map_err(|error| Failure::Final {
+            reason: format!("a pattern of the task's filters can't be read: {error}"),
+            hint: Some("start a new run".to_owned()),
+        })?;
         let source = Arc::clone(&self.source);
         let access = self.access.clone();
         let (task, ledger) = (task.clone(), ledger.clone());
@@ -405,7 +410,8 @@ impl Worker {
                 size: task.size,
                 time,
                 window: &task.window,
-                filters: &task.filters,
+                filters: &filters,
+                dedupe: task.filters.dedupe,
                 format: task.output,
                 limits,
                 damaged: match task.salvage {
@@ -548,6 +554,7 @@ impl From<TransformError> for Failure {
     fn from(error: TransformError) -> Self {
         let hint = match error {
             TransformError::Storage(error) => return error.into(),
+            TransformError::TooManyEvents => "recover the hour with a new run without `dedupe`",
             TransformError::TooManyDates => "recover the range in shorter parts",
             TransformError::Decode(DecodeError::Unsupported { .. }) => {
                 "unpack the object, put it back under its hour prefix and start a new run"

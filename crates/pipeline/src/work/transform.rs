@@ -21,9 +21,11 @@ use crate::backup::org_id::OrgId;
 use crate::backup::source_key::{SourceKey, TaskId};
 use crate::ledger::orgs::{OrgCounter, Orgs};
 use crate::ledger::receipt::{Counts, Damage, Done, Output};
+use crate::request::filters::Dedupe;
 use crate::request::window::{WindowKind, epoch_nanos};
 use crate::storage::StorageError;
 use crate::work::day_files::{Day, DayFiles};
+use crate::work::duplicates::{Repetition, Seen, TooManyEvents};
 use crate::work::job::{Damaged, Job, TransformError, write_error};
 use crate::work::staged_output::{Replace, StagedOutput};
 
@@ -193,6 +195,8 @@ struct Sink<'a> {
     is_first_reading: bool,
     /// Events of this reading that were reported to the observer.
     observed_events: u64,
+    /// The events of this reading, if repeated ones are dropped.
+    seen: Option<Seen>,
     /// Bytes of this reading that are known to be intact; as many as there are unless the object is to be salvaged.
     intact_bytes: u64,
     /// Events that end after the intact bytes.
@@ -209,6 +213,7 @@ impl<'a> Sink<'a> {
             rejected: None,
             is_first_reading: true,
             observed_events: 0,
+            seen: job.dedupe.map(|Dedupe::Object| Seen::default()),
             intact_bytes: u64::MAX,
             unverified_events: 0,
         }
@@ -235,6 +240,7 @@ impl<'a> Sink<'a> {
     /// Completes the files of this reading. Returns whether there must be another one.
     fn end_reading(&mut self) -> Result<bool, TransformError> {
         self.is_first_reading = false;
+        self.seen = self.seen.as_ref().map(|_| Seen::default());
         let is_another = self.files.end_reading()?;
         if let Some(rejected) = self.rejected.as_mut().filter(|_| is_another) {
             rejected.seal()?;
@@ -272,8 +278,7 @@ impl<'a> Sink<'a> {
             return Ok(());
         };
         let filters = self.job.filters;
-        let is_filtered = !(filters.domains.is_empty() && filters.event_types.is_empty());
-        if is_filtered
+        if !filters.is_empty()
             && !filters.allows(
                 envelope.domain().as_deref(),
                 envelope.event_type().as_deref(),
@@ -281,6 +286,18 @@ impl<'a> Sink<'a> {
         {
             self.counts.events.filtered_out += 1;
             return Ok(());
+        }
+        if let Some(seen) = &mut self.seen {
+            let id = envelope.event_id();
+            match seen.take(id.as_deref(), envelope.event()) {
+                Ok(Repetition::None) => {}
+                Ok(Repetition::OtherBytes) => self.counts.events.same_id_other_bytes += 1,
+                Ok(Repetition::Same) => {
+                    self.counts.events.duplicates += 1;
+                    return Ok(());
+                }
+                Err(TooManyEvents) => return Err(TransformError::TooManyEvents),
+            }
         }
         self.files.write(day, envelope)?;
         self.counts.events.written += 1;

@@ -33,6 +33,7 @@ pub(crate) fn tasks() -> Vec<Task> {
                 filters: Filters {
                     domains: values.clone(),
                     event_types: values,
+                    ..Filters::default()
                 },
                 output: OutputFormat::Ndjson(NdjsonCompression::None),
                 queued_again: number % 2 == 1,

@@ -7,6 +7,7 @@ use chrono::SecondsFormat;
 use super::Tally;
 use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::unexpected::Unexpected;
+use crate::cost::bill::{Cost, Work};
 use crate::ledger::report::{AuditDigests, Finality, Report, Times, Verdict};
 use crate::ledger::{LEDGER_VERSION, SOFTWARE};
 
@@ -27,6 +28,7 @@ impl Tally<'_> {
         let unexpected = self.unexpected().cloned().unwrap_or_default();
         let planned_at = self.plan.as_ref().map(|plan| plan.planned_at);
         let digests = self.digests();
+        let cost = self.cost();
         let (changed, vanished) = match self.recheck {
             Some(recheck) => (recheck.changed, recheck.vanished),
             None => Default::default(),
@@ -65,8 +67,27 @@ impl Tally<'_> {
                 duration_millis: u64::try_from(duration.num_milliseconds()).unwrap_or(0),
             },
             hours: self.sums.hours,
+            cost: Some(cost),
         };
         (report, digests)
+    }
+
+    /// What the run has taken, by what receipts and files show.
+    fn cost(&self) -> Cost {
+        let (objects, output) = (&self.sums.objects, &self.sums.output);
+        let receipts = objects.done + objects.salvaged + objects.failed;
+        let rejected_files = u64::try_from(self.sums.rejected_files.len()).unwrap_or(0);
+        let work = Work {
+            hours: self.sums.listed_hours,
+            listed: objects.listed,
+            tasks: objects.planned,
+            readings: receipts,
+            bytes: self.sums.counts.bytes.source,
+            files: output.files + rejected_files,
+            file_bytes: output.bytes,
+            receipts,
+        };
+        Cost::of(&work, self.request.request.output)
     }
 
     /// The digests of what was read, but for that of the report.
@@ -175,6 +196,12 @@ impl Tally<'_> {
             reasons.push(format!(
                 "events whose id comes twice, perhaps two in one: {}",
                 events.repeated_ids
+            ));
+        }
+        if events.same_id_other_bytes > 0 {
+            reasons.push(format!(
+                "events with the id of another event of their object and other bytes, which were kept: {}",
+                events.same_id_other_bytes
             ));
         }
         if events.outside_tolerance > 0 {
