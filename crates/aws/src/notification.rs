@@ -7,7 +7,7 @@ use aws_sdk_sns::Client;
 use event_recovery_pipeline::{Circumstances, RequestId};
 
 use crate::failure::described;
-use crate::queues::is_refused_content;
+use crate::queues::is_empty_batch;
 
 /// The longest subject of a notification, in characters ("Publish" in the SNS API reference).
 const SUBJECT_CHARACTERS_MAX: usize = 100;
@@ -76,7 +76,7 @@ impl Topic {
     }
 
     /// Whether messages may be published to the topic, without publishing one: SNS checks the permission before it refuses a
-    /// message that is empty.
+    /// batch that is empty.
     ///
     /// # Errors
     ///
@@ -84,14 +84,14 @@ impl Topic {
     pub async fn may_publish(&self) -> Result<(), TopicError> {
         let published = self
             .client
-            .publish()
+            .publish_batch()
             .topic_arn(&self.arn)
-            .message("")
+            .set_publish_batch_request_entries(Some(Vec::new()))
             .send()
             .await;
         match published {
             Ok(_) => Ok(()),
-            Err(error) if is_refused_content(&error) => Ok(()),
+            Err(error) if is_empty_batch(&error) => Ok(()),
             Err(error) => {
                 let described = described(error);
                 Err(TopicError {

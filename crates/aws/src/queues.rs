@@ -49,21 +49,17 @@ pub struct Queue {
     url: String,
 }
 
-/// Whether a message was refused for its content, so by a service that would have taken another one.
-pub(crate) fn is_refused_content<E: ProvideErrorMetadata>(
-    error: &SdkError<E, HttpResponse>,
-) -> bool {
+/// Whether a batch was refused for being empty, so by a service that would have taken messages.
+pub(crate) fn is_empty_batch<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
     let code = error
         .as_service_error()
         .and_then(ProvideErrorMetadata::code)
         .unwrap_or_default();
-    // "SendMessage" in the SQS API reference and "Publish" in that of SNS.
+    // "SendMessageBatch" in the SQS API reference and "PublishBatch" in that of SNS; emulators use the other code.
     [
-        "InvalidMessageContents",
-        "InvalidParameter",
-        "InvalidParameterValue",
-        "MissingParameter",
-        "ValidationError",
+        "EmptyBatchRequest",
+        "EmptyBatchRequestException",
+        "InvalidParameterException",
     ]
     .iter()
     .any(|refused| code.ends_with(refused))
@@ -78,8 +74,8 @@ impl Queue {
         }
     }
 
-    /// Whether messages may be sent to the queue, without sending one: SQS checks the permission before it refuses a body
-    /// that is no text.
+    /// Whether messages may be sent to the queue, without sending one: SQS checks the permission before it refuses a batch
+    /// that is empty.
     ///
     /// # Errors
     ///
@@ -87,14 +83,14 @@ impl Queue {
     pub async fn may_send(&self) -> Result<(), QueueError> {
         let sent = self
             .client
-            .send_message()
+            .send_message_batch()
             .queue_url(&self.url)
-            .message_body("\u{0}")
+            .set_entries(Some(Vec::new()))
             .send()
             .await;
         match sent {
             Ok(_) => Ok(()),
-            Err(error) if is_refused_content(&error) => Ok(()),
+            Err(error) if is_empty_batch(&error) => Ok(()),
             Err(error) => {
                 let described = described(error);
                 let problem = format!("`{}`: {}", self.url, described.problem);

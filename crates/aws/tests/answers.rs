@@ -143,7 +143,7 @@ fn refusal(status: &str, code: &str) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_and_a_topic_say_whether_they_may_be_used_without_a_message() {
     for (status, code, expected) in [
-        ("400 Bad Request", "InvalidMessageContents", true),
+        ("400 Bad Request", "EmptyBatchRequest", true),
         ("403 Forbidden", "AccessDeniedException", false),
         ("400 Bad Request", "QueueDoesNotExist", false),
     ] {
@@ -158,7 +158,7 @@ async fn a_queue_and_a_topic_say_whether_they_may_be_used_without_a_message() {
         );
     }
     for (status, code, expected) in [
-        ("400 Bad Request", "XmlInvalidParameter", true),
+        ("400 Bad Request", "XmlEmptyBatchRequest", true),
         ("403 Forbidden", "XmlAuthorizationError", false),
     ] {
         let server = Server::answering(refusal(status, code));
