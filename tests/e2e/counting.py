@@ -6,11 +6,12 @@ import shutil
 from stack import PROJECT, check, run, upload
 
 HOURS, OBJECTS_PER_HOUR = 2, 6
+REQUESTS_OF_A_POLL = 13
 WINDOW = {"start": "2024-06-01T00:00:00Z", "end": "2024-06-01T02:00:00Z"}
 
 
 def costs_what_it_says(report, mine, sources, run_id):
-    """The report's requests are those that were counted, within a tenth."""
+    """The report's requests are those that were counted, within a tenth and one look of the auditor."""
     said = report["cost"]["requests"]
     methods = collections.Counter()
     for (method, _, status), count in mine.items():
@@ -19,7 +20,8 @@ def costs_what_it_says(report, mine, sources, run_id):
     said_all = said["destination_get"] + said["destination_list"] + said["destination_put"] + said["source_get"]
     counted = methods["GET"] + methods["PUT"] + methods["POST"] + sum(sources.values())
     print(f"e2e:   {run_id}: {counted} requests counted ({dict(methods)}), {said_all} said ({said})", flush=True)
-    check(abs(said_all - counted) <= counted / 10, f"{said_all} requests are said, {counted} were counted: {mine}")
+    # How often the auditor looks whether the run has ended depends on the moment; here that is a tenth of all requests.
+    check(abs(said_all - counted) <= counted / 10 + REQUESTS_OF_A_POLL, f"{said_all} requests are said, {counted} were counted: {mine}")
 
 
 def requests_of_a_clean_run(world, stack):

@@ -7,10 +7,13 @@ use aws_sdk_sns::Client;
 use event_recovery_pipeline::{Circumstances, RequestId};
 
 use crate::failure::described;
-use crate::queues::is_empty_batch;
+use crate::queues::is_refused_content;
 
 /// The longest subject of a notification, in characters ("Publish" in the SNS API reference).
 const SUBJECT_CHARACTERS_MAX: usize = 100;
+
+/// The longest message, in bytes (the same).
+const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 
 /// A topic on SNS.
 #[derive(Debug, Clone)]
@@ -76,7 +79,7 @@ impl Topic {
     }
 
     /// Whether messages may be published to the topic, without publishing one: SNS checks the permission before it refuses a
-    /// batch that is empty.
+    /// message that says it is JSON and is not. It is too long, too, for emulators that do not look into it.
     ///
     /// # Errors
     ///
@@ -84,14 +87,15 @@ impl Topic {
     pub async fn may_publish(&self) -> Result<(), TopicError> {
         let published = self
             .client
-            .publish_batch()
+            .publish()
             .topic_arn(&self.arn)
-            .set_publish_batch_request_entries(Some(Vec::new()))
+            .message_structure("json")
+            .message("x".repeat(MESSAGE_BYTES_MAX + 1))
             .send()
             .await;
         match published {
             Ok(_) => Ok(()),
-            Err(error) if is_empty_batch(&error) => Ok(()),
+            Err(error) if is_refused_content(&error) => Ok(()),
             Err(error) => {
                 let described = described(error);
                 Err(TopicError {

@@ -49,16 +49,18 @@ pub struct Queue {
     url: String,
 }
 
-/// Whether a batch was refused for being empty, so by a service that would have taken messages.
-pub(crate) fn is_empty_batch<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+/// Whether a request was refused for its content, so by a service that would have taken another one.
+pub(crate) fn is_refused_content<E: ProvideErrorMetadata>(
+    error: &SdkError<E, HttpResponse>,
+) -> bool {
     let code = error
         .as_service_error()
         .and_then(ProvideErrorMetadata::code)
         .unwrap_or_default();
-    // "SendMessageBatch" in the SQS API reference and "PublishBatch" in that of SNS; emulators use the other code.
+    // "SendMessageBatch" in the SQS API reference, "Publish" in that of SNS.
     [
         "EmptyBatchRequest",
-        "EmptyBatchRequestException",
+        "InvalidParameter",
         "InvalidParameterException",
     ]
     .iter()
@@ -90,7 +92,7 @@ impl Queue {
             .await;
         match sent {
             Ok(_) => Ok(()),
-            Err(error) if is_empty_batch(&error) => Ok(()),
+            Err(error) if is_refused_content(&error) => Ok(()),
             Err(error) => {
                 let described = described(error);
                 let problem = format!("`{}`: {}", self.url, described.problem);

@@ -158,7 +158,7 @@ async fn a_queue_and_a_topic_say_whether_they_may_be_used_without_a_message() {
         );
     }
     for (status, code, expected) in [
-        ("400 Bad Request", "XmlEmptyBatchRequest", true),
+        ("400 Bad Request", "XmlInvalidParameter", true),
         ("403 Forbidden", "XmlAuthorizationError", false),
     ] {
         let server = Server::answering(refusal(status, code));

@@ -26,7 +26,7 @@ const WRITES_PER_HOUR: u64 = 2;
 const READS_PER_HOUR: u64 = 2;
 const WRITES_PER_RUN: u64 = 12;
 const READS_PER_RUN: u64 = 14;
-const LISTS_PER_RUN: u64 = 40;
+const LISTS_PER_RUN: u64 = 34;
 
 /// What a run takes and costs on AWS; between folders, what it would.
 ///
