@@ -165,6 +165,12 @@ fn events_before_the_damage_are_recovered_until_the_object_reads_whole() {
         damaged.check_salvaged(&report(&output));
         assert_eq!(output_files(&damaged.destination), files, "{name}");
     }
+    let accepted = damaged
+        .command("accept-loss", &["--key", &damaged.key, "--reason", "gone"])
+        .output()
+        .unwrap();
+    assert_eq!(accepted.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&accepted.stderr).contains("is salvaged"));
     let page = fs::read_to_string(damaged.destination.join("_recovery/run/report.html")).unwrap();
     assert!(page.contains("Damaged objects") && page.contains(&damaged.key));
 

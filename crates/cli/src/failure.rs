@@ -138,7 +138,9 @@ impl From<LossError> for Failure {
         let hint = error.hint();
         match error {
             LossError::Ledger(error) => error.into(),
-            LossError::Recovered(_) => Self::could_not_run(error.to_string()).hint_if_any(hint),
+            LossError::Recovered(_) | LossError::Salvaged(_) => {
+                Self::could_not_run(error.to_string()).hint_if_any(hint)
+            }
             LossError::NotPlanned { .. } | LossError::Reason => {
                 Self::usage(error.to_string()).hint_if_any(hint)
             }

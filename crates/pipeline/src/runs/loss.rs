@@ -28,6 +28,9 @@ pub enum LossError {
     /// It is recovered.
     #[error("the object `{0}` is recovered, so nothing of it is lost")]
     Recovered(SourceKey),
+    /// Its events before its damage are recovered.
+    #[error("the object `{0}` is salvaged, and the report says what is missing of it")]
+    Salvaged(SourceKey),
     /// There is no reason, or one that can't be shown.
     #[error("the reason is not 1 to {LOSS_REASON_CHARS_MAX} characters without control characters")]
     Reason,
@@ -49,7 +52,7 @@ impl LossError {
             Self::NotPlanned { .. } => {
                 Some("the report names the objects that failed or are missing".to_owned())
             }
-            Self::Recovered(_) => None,
+            Self::Recovered(_) | Self::Salvaged(_) => None,
             Self::Reason => Some("say in a sentence why the loss is accepted".to_owned()),
             Self::Ledger(error) => error.hint(),
         }
@@ -88,6 +91,9 @@ where
     let receipt = KnownReceipt::read(storage, &ledger.receipt_key(&task), key).await?;
     if receipt.done().is_some() {
         return Err(LossError::Recovered(key.clone()));
+    }
+    if receipt.salvaged().is_some() {
+        return Err(LossError::Salvaged(key.clone()));
     }
     let loss_key = ledger.loss_key(&task);
     let loss = LossRecord {

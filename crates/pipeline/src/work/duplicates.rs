@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use sha2::{Digest as _, Sha256};
 
 /// Most different events of one object among which repeated ones are looked for. What is kept of each takes some
-/// 100 bytes.
+/// 150 bytes.
 pub const DEDUPE_EVENTS_MAX: usize = 1_000_000;
 
 /// What is known of the events of one reading so far.
