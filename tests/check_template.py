@@ -154,6 +154,8 @@ TIMELINES = {
         (HEALTHY + at("AuditsFailed", *range(700, 880, 16)), {"AuditsFailedAlarm": 1}),
     "a topic that denies notifications for an hour":
         (HEALTHY + at("NotificationsFailed", *range(700, 760, 5)), {"NotificationsFailedAlarm": 1}),
+    "a key that denies signatures for an hour":
+        (HEALTHY + at("SignaturesFailed", *range(700, 760, 5)), {"SignaturesFailedAlarm": 1}),
     "a source that denies everything for an hour":
         (HEALTHY + at("SourceDenied", *range(700, 760, 5)), {"SourceDeniedAlarm": 1}),
     "a disabled mapping of the worker":

@@ -510,3 +510,34 @@ fn a_dry_run_counts_and_leaves_nothing_behind() {
     assert_eq!(plan["days"][0]["empty_hours"].as_array().unwrap().len(), 22);
     assert!(!destination.exists());
 }
+
+#[test]
+fn the_report_counts_the_events_by_domain_and_type() {
+    let sample = Sample::new(&["--hours", "2", "--object-bytes", "50KiB"]);
+    let destination = sample.destination("recovered");
+    let range = [
+        "--start",
+        "2024-04-01T00:00:00Z",
+        "--end",
+        "2024-04-01T02:00:00Z",
+        "--format",
+        "ndjson",
+    ];
+    let (report, code) = sample.run(&destination, &range);
+    assert_eq!(code, Some(0), "{report}");
+    let mut expected = serde_json::Map::new();
+    for event in recovered_lines(&destination) {
+        let event: Value = serde_json::from_slice(&event).unwrap();
+        let name = |field: &str| event[field].as_str().unwrap().to_owned();
+        let types = expected
+            .entry(name("domain"))
+            .or_insert_with(|| Value::Object(serde_json::Map::new()));
+        let events = types[&name("event_type")].as_u64().unwrap_or(0) + 1;
+        types[&name("event_type")] = events.into();
+    }
+    assert!(expected.len() > 1, "{expected:?}");
+    assert_eq!(report["kinds"], Value::Object(expected));
+    let page = fs::read_to_string(destination.join("_recovery/run/report.html")).unwrap();
+    let domain = report["kinds"].as_object().unwrap().keys().next().unwrap();
+    assert!(page.contains(&format!("<th scope=\"row\">{domain}</th>")));
+}

@@ -18,6 +18,7 @@ mod queues;
 mod request_id;
 mod session;
 mod side;
+mod signing_key;
 
 use crate::endpoint::NameEndpoint;
 
@@ -33,6 +34,7 @@ pub use session::{
     source_session_policy,
 };
 pub use side::Side;
+pub use signing_key::SigningKey;
 
 /// A client of S3. `path_style` for endpoints that have no name for each bucket.
 pub fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {

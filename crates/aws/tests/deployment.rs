@@ -51,6 +51,7 @@ async fn a_run_is_handed_over_once_although_no_answer_comes() {
     let deployment = deployment(&server).await;
     let request = request(false);
     let payload = PlannerPayload {
+        limits: event_recovery_pipeline::AskedLimits::default(),
         check: false,
         request: &request,
     };

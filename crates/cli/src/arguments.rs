@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use event_recovery_pipeline::{
-    Compression, Dedupe, Format, LAG_DEFAULT_SECS, LATE_ALLOWANCE_HOURS_DEFAULT,
+    AskedLimits, Compression, Dedupe, Format, LAG_DEFAULT_SECS, LATE_ALLOWANCE_HOURS_DEFAULT,
     LATE_ALLOWANCE_HOURS_MAX, LEAD_DEFAULT_SECS, PlanLimits, RecoveryRequest, Tolerance,
     WindowKind,
 };
@@ -14,7 +14,7 @@ use crate::bytes::{parse_bytes, parse_dollars};
 use crate::common_arguments::{AccessArguments, AwsArguments, CONCURRENCY_MAX, OutputArguments};
 use crate::handling_arguments::{
     AcceptLossArguments, CancelArguments, KnownRunArguments, LedgerArguments, ListArguments,
-    RecheckArguments, ReportArguments, ResumeArguments, SalvageArguments,
+    RecheckArguments, ReportArguments, ResumeArguments, SalvageArguments, VerifySignatureArguments,
 };
 use crate::location::Location;
 
@@ -46,6 +46,7 @@ pub(crate) enum Command {
     Cancel(CancelArguments),
     AcceptLoss(AcceptLossArguments),
     Report(ReportArguments),
+    VerifySignature(VerifySignatureArguments),
     DeadLetters(DeadLettersArguments),
     Split(SplitArguments),
     /// Print shell completions
@@ -74,6 +75,7 @@ impl Command {
             Self::Cancel(_) => "cancel",
             Self::AcceptLoss(_) => "accept-loss",
             Self::Report(_) => "report",
+            Self::VerifySignature(_) => "verify-signature",
             Self::DeadLetters(_) => "dead-letters",
             Self::Split(_) => "split",
             Self::Completions { .. } => "completions",
@@ -114,6 +116,10 @@ impl Command {
                 ledger: LedgerArguments { output, .. },
                 ..
             }) => output.json.then_some("the report"),
+            Self::VerifySignature(VerifySignatureArguments {
+                ledger: LedgerArguments { output, .. },
+                ..
+            }) => output.json.then_some("what was verified"),
             Self::DeadLetters(DeadLettersArguments { output, .. }) => {
                 output.json.then_some("the dead letters")
             }
@@ -380,10 +386,35 @@ pub(crate) struct StartArguments {
     /// Follow the run to its end
     #[arg(long)]
     pub(crate) watch: bool,
+    /// Refuse to recover more objects than this, before the first one is queued [default: the stack's limit]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_objects: Option<u64>,
+    /// Refuse to recover objects of more bytes than this together, as stored, such as `500GB` [default: the stack's limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub(crate) max_bytes: Option<u64>,
+    /// Refuse what would cost more than this, in US dollars, by the forecast of `--dry-run`
+    #[arg(long, value_name = "USD", value_parser = parse_dollars)]
+    pub(crate) max_usd: Option<u64>,
+    /// On a terminal, ask before a run that would cost more than this, in US dollars
+    #[arg(long, value_name = "USD", default_value = "10", value_parser = parse_dollars)]
+    pub(crate) confirm_above_usd: u64,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) aws: AwsArguments,
     #[command(flatten)]
     pub(crate) output: OutputArguments,
+}
+
+impl StartArguments {
+    pub(crate) fn limits(&self) -> AskedLimits {
+        AskedLimits {
+            objects_max: self.max_objects,
+            bytes_max: self.max_bytes,
+            micro_usd_max: self.max_usd,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

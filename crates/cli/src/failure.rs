@@ -7,7 +7,7 @@ use chrono::SecondsFormat;
 use event_recovery_aws::{DeploymentError, InvocationError};
 use event_recovery_pipeline::{
     AuditError, ExecutionIdError, LedgerError, LossError, PlanError, RequestError, RequestId,
-    RunError, StorageError, WorkError,
+    RunError, SignatureError, StorageError, WorkError,
 };
 
 use crate::terminal::say;
@@ -172,6 +172,7 @@ could_not_run!(
     StorageError: StorageError::is_transient,
     LedgerError: LedgerError::is_transient,
     AuditError: AuditError::is_transient,
+    SignatureError: SignatureError::is_transient,
     WorkError: WorkError::is_transient,
     DeploymentError: |_| false,
     InvocationError: |_| false

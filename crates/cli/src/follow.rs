@@ -11,9 +11,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use event_recovery_aws::{Deployment, InvocationError};
 use event_recovery_pipeline::{
-    CheckedRequest, Ledger, LedgerError, PlanRecord, Planned, PlannerAnswer, PlannerPayload,
-    PlanningRecord, PlanningState, Records, RecoveryRequest, Refusal, RefusalKind, RequestRecord,
-    read_record,
+    AskedLimits, CheckedRequest, Ledger, LedgerError, PlanRecord, Planned, PlannerAnswer,
+    PlannerPayload, PlanningRecord, PlanningState, Records, RecoveryRequest, Refusal, RefusalKind,
+    RequestRecord, read_record,
 };
 
 use crate::failure::Failure;
@@ -63,18 +63,28 @@ pub(crate) trait ReachPlanner {
 pub(crate) struct DeployedPlanner<'a> {
     pub(crate) deployment: &'a Deployment,
     pub(crate) function: &'a str,
+    /// Of the run.
+    pub(crate) limits: AskedLimits,
 }
 
 impl ReachPlanner for DeployedPlanner<'_> {
     async fn check(&self, request: &RecoveryRequest) -> Result<CheckedRequest, InvocationError> {
         let check = true;
-        let payload = PlannerPayload { check, request };
+        let payload = PlannerPayload {
+            check,
+            limits: self.limits,
+            request,
+        };
         self.deployment.ask(self.function, &payload).await
     }
 
     async fn hand_over(&self, request: &RecoveryRequest) -> Result<(), InvocationError> {
         let check = false;
-        let payload = PlannerPayload { check, request };
+        let payload = PlannerPayload {
+            check,
+            limits: self.limits,
+            request,
+        };
         self.deployment.hand_over(self.function, &payload).await
     }
 }

@@ -1,5 +1,7 @@
 //! The arguments of the commands that handle a run which the ledger knows.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use crate::common_arguments::{AccessArguments, AwsArguments, CONCURRENCY_MAX, OutputArguments};
@@ -141,9 +143,30 @@ Exit codes: 0 complete; 1 could not audit; 2 usage; 3 not complete, or something
 pub(crate) struct ReportArguments {
     #[command(flatten)]
     pub(crate) ledger: LedgerArguments,
+    /// Sign the report with this key of KMS: its spec is ECC_NIST_P256, its usage SIGN_VERIFY
+    #[arg(long, value_name = "ARN")]
+    pub(crate) signing_key: Option<String>,
     /// Open the report's page with the program that opens such files here
     #[arg(long)]
     pub(crate) open: bool,
+}
+
+/// Check with the public key that report and ledger are as the auditor signed them
+///
+/// Reads the report's signature, compares report and digests with what was signed, and plan, receipts and files with the
+/// digests. Asks no service besides the destination: a copy of the run on this machine will do.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  aws kms get-public-key --key-id ARN --query PublicKey --output text > key.txt
+  event-recovery verify-signature --destination recovered --execution-id my-run --public-key key.txt
+
+Exit codes: 0 everything is as it was signed; 1 could not read; 2 usage; 3 it is not signed, or not as it was signed.")]
+pub(crate) struct VerifySignatureArguments {
+    #[command(flatten)]
+    pub(crate) ledger: LedgerArguments,
+    /// The public key: PEM, DER, or DER in base64
+    #[arg(long, value_name = "FILE")]
+    pub(crate) public_key: PathBuf,
 }
 
 /// Cancel a run: no further object of it is begun

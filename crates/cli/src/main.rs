@@ -34,6 +34,7 @@ mod storage;
 mod streams;
 mod summary;
 mod terminal;
+mod verify_signature;
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
@@ -77,6 +78,7 @@ fn carry_out(command: &Command) -> Result<ExitCode, Failure> {
         Command::Cancel(arguments) => cancel::cancel(arguments),
         Command::AcceptLoss(arguments) => accept_loss::accept(arguments),
         Command::Report(arguments) => report::report(arguments),
+        Command::VerifySignature(arguments) => verify_signature::verify(arguments),
         Command::DeadLetters(arguments) => dead_letters::dead_letters(arguments),
         Command::Split(arguments) => split::split(arguments),
         Command::Completions { shell } => {

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use chrono::Utc;
-use event_recovery_pipeline::audit;
+use event_recovery_aws::SigningKey;
+use event_recovery_pipeline::{audit, sign_report};
 
 use crate::failure::Failure;
 use crate::handling_arguments::ReportArguments;
@@ -14,6 +15,7 @@ use crate::known_run::show;
 use crate::ledger_place::LedgerPlace;
 use crate::location::Location;
 use crate::runtime;
+use crate::storage::aws_session;
 
 pub(crate) fn report(arguments: &ReportArguments) -> Result<ExitCode, Failure> {
     runtime::block_on(async {
@@ -26,6 +28,11 @@ pub(crate) fn report(arguments: &ReportArguments) -> Result<ExitCode, Failure> {
             .hint("wait for it; `event-recovery status` shows how it stands"));
         };
         let report = audit(&*held.storage, id, Utc::now()).await?;
+        if let Some(arn) = &arguments.signing_key {
+            let config = aws_session(&arguments.ledger.aws).await;
+            let key = SigningKey::new(&config, arn);
+            sign_report(&*held.storage, &place.ledger, &key, Utc::now()).await?;
+        }
         if arguments.open {
             open_page(&place).await?;
         }

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use event_recovery_aws::{Bucket, Deployment, s3_client};
-use event_recovery_pipeline::{Cancellation, ExecutionId, Ledger, RecoveryRequest, SourceKey};
+use event_recovery_pipeline::{
+    AskedLimits, Cancellation, ExecutionId, Ledger, RecoveryRequest, SourceKey,
+};
 
 use crate::failure::{Failure, INTERRUPTED};
 use crate::follow::{DeployedPlanner, Pace, Planning, ReachPlanner as _};
@@ -62,6 +64,7 @@ async fn in_stack(
     let planner = DeployedPlanner {
         deployment: &deployment,
         function: &function,
+        limits: AskedLimits::default(),
     };
     let checked = planner.check(&request).await?;
     Cancellation::lift(&bucket, &Ledger::new(execution_id.clone())).await?;

@@ -1,5 +1,6 @@
 //! `event-recovery start`.
 
+use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,12 +8,13 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use event_recovery_aws::{Bucket, BucketUrl, Deployment, InvocationError, s3_client};
 use event_recovery_pipeline::{
-    CheckedRequest, ExecutionId, Ledger, LedgerError, ListObjects, PlannerAnswer, PlannerPayload,
-    Records, RecoveryRequest, Report, RequestLimits, Tolerance, audit_record, count_objects,
-    read_record,
+    AskedLimits, CheckedRequest, ExecutionId, Ledger, LedgerError, ListObjects, PlannerAnswer,
+    PlannerPayload, Records, RecoveryRequest, Report, RequestLimits, Tolerance, audit_record,
+    count_objects, read_record,
 };
 
 use crate::arguments::StartArguments;
+use crate::bytes::{grouped, size};
 use crate::failure::{Failure, INTERRUPTED};
 use crate::follow::{DeployedPlanner, FAILED_LOOKS_MAX, Pace, Planning, ReachPlanner as _};
 use crate::location::Location;
@@ -50,11 +52,20 @@ async fn invoke(arguments: &StartArguments) -> Result<ExitCode, Failure> {
     if arguments.request.dry_run {
         print_json(
             "the plan",
-            &dry_run(&deployment, &function, &request).await?,
+            &dry_run(&deployment, &function, arguments.limits(), &request).await?,
         )?;
         return Ok(ExitCode::SUCCESS);
     }
+    let limits = arguments.limits();
+    if asks(arguments) {
+        let answer = dry_run(&deployment, &function, limits, &request).await?;
+        if !is_confirmed(arguments, &answer)? {
+            say("nothing was started");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+    }
     let planner = DeployedPlanner {
+        limits,
         deployment: &deployment,
         function: &function,
     };
@@ -98,10 +109,15 @@ async fn invoke(arguments: &StartArguments) -> Result<ExitCode, Failure> {
 async fn dry_run(
     deployment: &Deployment,
     function: &str,
+    limits: AskedLimits,
     request: &RecoveryRequest,
 ) -> Result<PlannerAnswer, Failure> {
     let check = false;
-    let payload = PlannerPayload { check, request };
+    let payload = PlannerPayload {
+        check,
+        limits,
+        request,
+    };
     let answer = deployment.invoke_once(function, &payload).await;
     answer.map_err(|error| {
         let is_unanswered = matches!(error, InvocationError::Unanswered { .. });
@@ -113,6 +129,33 @@ async fn dry_run(
             false => failure,
         }
     })
+}
+
+/// Whether there is a person to be asked.
+fn asks(arguments: &StartArguments) -> bool {
+    !arguments.yes && io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Whether the run is cheap, or a person wants it nevertheless.
+fn is_confirmed(arguments: &StartArguments, answer: &PlannerAnswer) -> Result<bool, Failure> {
+    let Some(forecast) = &answer.forecast else {
+        return Ok(true);
+    };
+    if forecast.micro_usd.total <= arguments.confirm_above_usd {
+        return Ok(true);
+    }
+    say(&format!(
+        "this run would recover {} objects of {}, and cost about {:.2} USD on AWS (prices of {}); start it? [y/N]",
+        grouped(answer.objects.planned),
+        size(answer.bytes),
+        forecast.micro_usd.total as f64 / 1e6,
+        forecast.prices.as_of,
+    ));
+    let mut line = String::new();
+    io::stdin()
+        .read_line(&mut line)
+        .map_err(|error| Failure::could_not_run(format!("could not read the answer: {error}")))?;
+    Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
 /// A run that was started.

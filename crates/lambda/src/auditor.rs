@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use event_recovery_aws::{Topic, TopicError};
 use event_recovery_pipeline::{
     AUDIT_CALL_VERSION, AuditAnswer, AuditAnswerKind, AuditCall, AuditError, Audited, CLAIM_SECS,
-    Claim, Destination, Ledger, LedgerError, Notification, Report, RequestId, RequestRecord,
-    Verdict, audit_record, audit_when_finished, claim_call, end_call, read_record, release_call,
+    Claim, Destination, Ledger, LedgerError, Notification, Report, RequestId, RequestRecord, Sign,
+    SignatureError, Verdict, audit_record, audit_when_finished, claim_call, end_call, read_record,
+    release_call, sign_report,
 };
 use found::Found;
 use lambda_runtime::{Error, LambdaEvent, tracing};
@@ -57,6 +58,7 @@ pub struct AuditorFunction {
     destination: Arc<dyn Destination>,
     messages: Arc<dyn ChangeVisibility>,
     people: Arc<dyn Notify>,
+    signer: Option<Arc<dyn Sign>>,
     settings: AuditorSettings,
 }
 
@@ -77,6 +79,8 @@ enum Failure {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Topic(#[from] TopicError),
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     #[error("the notification was not acknowledged in time")]
     NotificationTimedOut,
     #[error(transparent)]
@@ -89,6 +93,7 @@ impl Failure {
             Self::Audit(error) => error.hint(),
             Self::Ledger(error) => error.hint(),
             Self::Topic(error) => error.hint(),
+            Self::Signature(error) => error.hint(),
             Self::NotificationTimedOut | Self::Notification(_) => None,
         }
     }
@@ -98,6 +103,7 @@ impl Failure {
             Self::Audit(error) => error.request_id(),
             Self::Ledger(error) => error.request_id(),
             Self::Topic(error) => error.request_id(),
+            Self::Signature(error) => error.request_id(),
             Self::NotificationTimedOut | Self::Notification(_) => None,
         }
     }
@@ -112,10 +118,12 @@ impl AuditorFunction {
     pub async fn new(settings: Settings) -> Result<Self, SettingsError> {
         let queues = AuditorQueues::read(settings)?;
         let clients = Clients::new().await;
+        let signing_key = queues.signing_key_arn.map(|arn| clients.signing_key(arn));
         Ok(Self {
             destination: Arc::new(clients.destination(&queues.settings.destination)),
             messages: Arc::new(clients.queue(queues.audit_queue_url)),
             people: Arc::new(clients.topic(queues.topic_arn)),
+            signer: signing_key.map(|key| Arc::new(key) as Arc<dyn Sign>),
             settings: queues.settings,
         })
     }
@@ -135,8 +143,16 @@ impl AuditorFunction {
             destination,
             messages,
             people,
+            signer: None,
             settings: AuditorSettings::read(&mut settings)?,
         })
+    }
+
+    /// Has reports signed, too.
+    #[must_use]
+    pub fn signing(mut self, signer: Arc<dyn Sign>) -> Self {
+        self.signer = Some(signer);
+        self
     }
 
     /// Polls the run of each call. A call stays in the queue until its run is audited.
@@ -245,6 +261,9 @@ impl AuditorFunction {
                 .metric("AuditsFailed", Unit::Count, 1)
                 .write(&self.settings.stack);
         }
+        if let Ok(Audited::Finished { .. }) = &audited {
+            self.sign(call, now).await?;
+        }
         Ok(match audited {
             Ok(Audited::Waiting { receipts, planned }) => {
                 tracing::info!(
@@ -274,6 +293,25 @@ impl AuditorFunction {
             }
             Err(error) => ControlFlow::Continue(Found::NotAudited(error)),
         })
+    }
+
+    /// Signs the report, if there is a key. A key that refuses for good is told by an alarm, and keeps no verdict from people.
+    async fn sign(&self, call: &AuditCall, now: DateTime<Utc>) -> Result<(), Failure> {
+        let Some(signer) = &self.signer else {
+            return Ok(());
+        };
+        let ledger = Ledger::new(call.execution_id.clone());
+        let signed = sign_report(&*self.destination, &ledger, &**signer, now).await;
+        let Err(error) = signed else { return Ok(()) };
+        LogLine::new("report not signed")
+            .field("execution_id", call.execution_id.as_str())
+            .error(&error, error.hint(), error.request_id())
+            .metric("SignaturesFailed", Unit::Count, 1)
+            .write(&self.settings.stack);
+        match error.is_transient() && now < call.deadline {
+            true => Err(error.into()),
+            false => Ok(()),
+        }
     }
 
     /// The report of an earlier receive.

@@ -1,8 +1,8 @@
 //! The clients of a function, built once.
 
 use event_recovery_aws::{
-    AssumedRole, Bucket, Encryption, Queue, SdkConfig, SessionSettings, Topic, assume, caller_arn,
-    s3_client, session, sns_client, source_session_policy, sqs_client,
+    AssumedRole, Bucket, Encryption, Queue, SdkConfig, SessionSettings, SigningKey, Topic, assume,
+    caller_arn, s3_client, session, sns_client, source_session_policy, sqs_client,
 };
 
 use crate::settings::{DestinationSettings, SourceSettings};
@@ -68,6 +68,10 @@ impl Clients {
 
     pub(crate) fn queue(&self, url: String) -> Queue {
         Queue::new(sqs_client(&self.config), url)
+    }
+
+    pub(crate) fn signing_key(&self, arn: String) -> SigningKey {
+        SigningKey::new(&self.config, arn)
     }
 
     pub(crate) fn topic(&self, arn: String) -> Topic {

@@ -100,7 +100,7 @@ pub async fn check_worker(
     Ok(by("worker", checks))
 }
 
-/// What the auditor needs: to read and write the ledger, and to notify people.
+/// What the auditor needs: to read and write the ledger, to sign reports and to notify people.
 ///
 /// # Errors
 ///
@@ -124,6 +124,18 @@ pub async fn check_auditor(
             vec![allow("sns:Publish", &topic, principal.as_deref())],
         ),
     });
+    if let Some(arn) = queues.signing_key_arn {
+        let name = "signing_key";
+        checks.push(match clients.signing_key(arn.clone()).may_sign().await {
+            Ok(()) => Check::works(name, "reports may be signed"),
+            Err(error) if error.is_transient() => Check::cannot_tell(name, error.to_string()),
+            Err(error) => Check::missing(
+                name,
+                error.to_string(),
+                vec![allow("kms:Sign", &arn, principal.as_deref())],
+            ),
+        });
+    }
     Ok(by("auditor", checks))
 }
 

@@ -19,7 +19,7 @@ use aws_lambda_events::sqs::SqsEvent;
 use event_recovery_aws::TopicError;
 use event_recovery_lambda::{AuditorFunction, ChangeVisibility, Notify, Settings};
 use event_recovery_pipeline::{
-    AUDIT_CALL_VERSION, AuditCall, Destination, Notification, QueueError, Verdict,
+    AUDIT_CALL_VERSION, AuditCall, Destination, Notification, QueueError, Sign, SignError, Verdict,
 };
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::json;
@@ -75,11 +75,47 @@ impl ChangeVisibility for Timeouts {
     }
 }
 
+/// Signs with what is no signature, after failing as often as the test says; `None` for good.
+struct Key {
+    failures: Option<AtomicU32>,
+    signed: AtomicU32,
+}
+
+impl Key {
+    fn failing(failures: Option<u32>) -> Arc<Self> {
+        Arc::new(Self {
+            failures: failures.map(AtomicU32::new),
+            signed: AtomicU32::new(0),
+        })
+    }
+}
+
+#[async_trait]
+impl Sign for Key {
+    fn key(&self) -> &str {
+        "key"
+    }
+
+    async fn sign(&self, _: &[u8]) -> Result<Vec<u8>, SignError> {
+        let Some(failures) = &self.failures else {
+            return Err(SignError::new("key", "the key is disabled", false));
+        };
+        let left = failures.load(Ordering::SeqCst);
+        if left > 0 {
+            failures.store(left - 1, Ordering::SeqCst);
+            return Err(SignError::new("key", "no answer", true));
+        }
+        self.signed.fetch_add(1, Ordering::SeqCst);
+        Ok(vec![0])
+    }
+}
+
 /// A run of one object, which is recovered.
 struct Case {
     sandbox: Sandbox,
     people: Arc<People>,
     timeouts: Arc<Timeouts>,
+    signer: Option<Arc<Key>>,
 }
 
 impl Case {
@@ -91,6 +127,7 @@ impl Case {
             sandbox,
             people: Arc::default(),
             timeouts: Arc::default(),
+            signer: None,
         }
     }
 
@@ -151,7 +188,10 @@ impl Case {
         let settings =
             Settings::from_values(|name| (name == "DESTINATION_BUCKET").then(|| "b".to_owned()));
         let people = self.people.clone();
-        let function = AuditorFunction::with(destination, queue, people, settings).unwrap();
+        let mut function = AuditorFunction::with(destination, queue, people, settings).unwrap();
+        if let Some(signer) = &self.signer {
+            function = function.signing(signer.clone());
+        }
         let deadline = SystemTime::now() + Duration::from_secs(900);
         let mut context = Context::default();
         context.deadline = deadline
@@ -301,4 +341,32 @@ async fn a_message_that_holds_no_call_stays_in_the_queue() {
     }
     assert_eq!(*case.timeouts.0.lock().unwrap(), [300; 3]);
     assert!(case.told().is_empty());
+}
+
+#[tokio::test]
+async fn reports_are_signed_and_a_key_that_refuses_keeps_no_verdict_from_people() {
+    let mut case = Case::new().await;
+    let key = Key::failing(Some(1));
+    case.signer = Some(key.clone());
+    // A key that does not answer may answer next time: the call stays.
+    assert!(case.handle(case.sandbox.destination(), FAR_FUTURE, 1).await);
+    assert_eq!(case.told().len(), 0);
+    assert!(!case.handle(case.sandbox.destination(), FAR_FUTURE, 2).await);
+    assert_eq!(
+        (case.told().len(), key.signed.load(Ordering::SeqCst)),
+        (1, 1)
+    );
+    assert!(case.sandbox.read("_recovery/run/signature.json").is_some());
+    // Delivered once more, the call has been answered.
+    assert!(!case.handle(case.sandbox.destination(), FAR_FUTURE, 3).await);
+    assert_eq!(
+        (case.told().len(), key.signed.load(Ordering::SeqCst)),
+        (1, 1)
+    );
+
+    let mut case = Case::new().await;
+    case.signer = Some(Key::failing(None));
+    assert!(!case.handle(case.sandbox.destination(), FAR_FUTURE, 1).await);
+    assert!(case.told()[0].0.contains("complete"), "{:?}", case.told());
+    assert!(case.sandbox.read("_recovery/run/signature.json").is_none());
 }

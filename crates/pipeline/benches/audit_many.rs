@@ -185,6 +185,7 @@ impl FinishedRun {
                 foreign_name: false,
                 counts,
                 orgs: event_recovery_pipeline::Orgs::default(),
+                kinds: event_recovery_pipeline::Kinds::default(),
                 outputs: vec![output],
                 rejected: None,
             })),

@@ -73,6 +73,7 @@ mod recheck;
 mod request;
 mod run;
 mod runs;
+mod signature;
 mod storage;
 mod work;
 
@@ -91,7 +92,9 @@ pub use backup::source_key::{SourceKey, SourceKeyError, TaskId};
 pub use backup::unexpected::Unexpected;
 pub use contract::notification::{AuditedRun, NotAuditedRun, Notification, RefusedRun};
 pub use contract::places::RunPlaces;
-pub use contract::planner::{CheckedRequest, PlannerAnswer, PlannerPayload, PlannerReply};
+pub use contract::planner::{
+    AskedLimits, CheckedRequest, PlannerAnswer, PlannerPayload, PlannerReply,
+};
 pub use contract::planner_error::{PlannerError, PlannerErrorKind};
 pub use contract::recheck::{CheckedRecheck, DueAnswer, RecheckAnswer, RecheckPayload};
 pub use contract::salvage::{SalvageAnswer, SalvagePayload};
@@ -101,6 +104,7 @@ pub use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompress
 pub use ledger::audit_record::{AuditAnswer, AuditAnswerKind, AuditRecord, audit_record};
 pub use ledger::cancellation::Cancellation;
 pub use ledger::hour::{HourHead, HourTasks};
+pub use ledger::kinds::{KINDS_MAX, Kinds};
 pub use ledger::late_plan::LatePlanRecord;
 pub use ledger::loss::LossRecord;
 pub use ledger::observer::{Observer, Unobserved};
@@ -156,6 +160,9 @@ pub use run::{Ended, OnlyObject, Run, RunError};
 pub use runs::list::{ListedRun, RunState, list_runs};
 pub use runs::loss::{LOSS_REASON_CHARS_MAX, LossError, accept_loss, revoke_loss};
 pub use runs::planned_object::planned_object;
+pub use signature::error::{SignError, SignatureError};
+pub use signature::statement::{SignatureRecord, SignedStatement};
+pub use signature::{PublicKey, Sign, says_the_same, sign_report, verify_signature};
 pub use storage::file_system::{FileSystem, NewFile, WholeFileSystem};
 pub use storage::folder_lock::{FolderLock, FolderLockError};
 pub use storage::listing::{count_objects, list_all, list_entries};

@@ -87,20 +87,29 @@ async fn what_an_event_has_for_an_org_id_stays_in_the_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_receipt_whose_orgs_do_not_add_up_makes_the_run_incomplete() {
+async fn a_receipt_whose_orgs_or_kinds_do_not_add_up_makes_the_run_incomplete() {
     let sandbox = Sandbox::new();
     let key = object_key(TIME, 1);
     sandbox.back_up(&key, event("1", TIME));
     assert_eq!(recover(&sandbox, "").await.verdict, Verdict::Complete);
     let receipt_key = receipt_key(&id("run"), &key);
-    let bytes = sandbox.read(&receipt_key).unwrap();
-    let mut receipt: Value = serde_json::from_slice(&bytes).unwrap();
-    receipt.as_object_mut().unwrap().remove("digest");
-    receipt["orgs"][ORG] = json!(2);
-    let bytes = event_recovery_pipeline::to_json(&receipt_key, &receipt).unwrap();
-    sandbox.overwrite(&receipt_key, bytes);
-    let report = recover(&sandbox, "").await;
-    assert_eq!(report.verdict, Verdict::Incomplete);
-    let reasons = report.reasons.join(" ");
-    assert!(reasons.contains("by org do not add up"), "{reasons}");
+    let whole = sandbox.read(&receipt_key).unwrap();
+    for (field, value, what) in [
+        ("orgs", json!({ORG: 2}), "by org do not add up"),
+        (
+            "kinds",
+            json!({"account": {"account-close": 2}}),
+            "by domain and type do not add up",
+        ),
+    ] {
+        let mut receipt: Value = serde_json::from_slice(&whole).unwrap();
+        receipt.as_object_mut().unwrap().remove("digest");
+        receipt[field] = value;
+        let bytes = event_recovery_pipeline::to_json(&receipt_key, &receipt).unwrap();
+        sandbox.overwrite(&receipt_key, bytes);
+        let report = recover(&sandbox, "").await;
+        assert_eq!(report.verdict, Verdict::Incomplete);
+        let reasons = report.reasons.join(" ");
+        assert!(reasons.contains(what), "{reasons}");
+    }
 }

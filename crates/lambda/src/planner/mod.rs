@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use event_recovery_pipeline::{
     AuditCaller, CallAuditor, CheckedRequest, ExecutionId, Ledger, LedgerStorage, ListObjects,
-    PlanError, Planned, Planner, PlannerAnswer, PlannerError, PlannerErrorKind, PlannerPayload,
-    PlannerReply, RecheckPayload, RecoveryRequest, RequestError, Resolution, RunOrigin, RunPlaces,
-    RunTerms, SalvageAnswer, SalvagePayload, SendTasks, Unobserved, check_request, forecast,
-    preview,
+    PlanError, PlanLimits, Planned, Planner, PlannerAnswer, PlannerError, PlannerErrorKind,
+    PlannerPayload, PlannerReply, RecheckPayload, RecoveryRequest, RequestError, Resolution,
+    RunOrigin, RunPlaces, RunTerms, SalvageAnswer, SalvagePayload, SendTasks, Unobserved,
+    check_request, forecast, preview,
 };
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
@@ -56,6 +56,7 @@ struct Invocation {
     began: Instant,
     /// When to stop cleanly.
     until: Instant,
+    limits: PlanLimits,
 }
 
 impl PlannerFunction {
@@ -96,9 +97,12 @@ impl PlannerFunction {
     /// resumes it.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<PlannerReply, Diagnostic> {
         let (began, began_at) = (Instant::now(), Utc::now());
-        let (payload, context) = event.into_parts();
+        let (mut payload, context) = event.into_parts();
         let until = began + time_left(&context).saturating_sub(RESERVE);
+        let asked = PlannerPayload::take_limits(&mut payload)
+            .map_err(|error| self.failed(refused(error), began_at))?;
         let invocation = Invocation {
+            limits: asked.lower(self.settings.plan_limits),
             request_id: context.request_id,
             now: self.settings.clock.now(),
             began,
@@ -245,7 +249,7 @@ impl PlannerFunction {
     async fn plan(&self, asked: &Asked, invocation: &Invocation) -> Result<Planned, PlanError> {
         let reaches = &self.reaches;
         let (request, id) = (&asked.resolution.request, &asked.execution_id);
-        let (limits, now) = (self.settings.plan_limits, invocation.now);
+        let (limits, now) = (invocation.limits, invocation.now);
         if asked.resolution.dry_run {
             let plan = preview(&*reaches.source, request, id, limits, &Unobserved, now).await?;
             return Ok(Planned {
@@ -277,7 +281,7 @@ impl PlannerFunction {
             queue: &*self.reaches.queue,
             auditor: Some(auditor),
             until: Some(invocation.until),
-            limits: self.settings.plan_limits,
+            limits: invocation.limits,
             terms: RunTerms {
                 late_allowance: self.settings.late_allowance,
                 scheduled_for,

@@ -22,6 +22,8 @@ pub(crate) struct AuditorQueues {
     pub(crate) settings: AuditorSettings,
     pub(crate) audit_queue_url: String,
     pub(crate) topic_arn: String,
+    /// The key that signs reports, if they are to be signed.
+    pub(crate) signing_key_arn: Option<String>,
 }
 
 impl AuditorQueues {
@@ -29,11 +31,13 @@ impl AuditorQueues {
         let settings = AuditorSettings::read(&mut from);
         let audit_queue_url = from.required("AUDIT_QUEUE_URL");
         let topic_arn = from.required("NOTIFICATION_TOPIC_ARN");
+        let signing_key_arn = from.optional("SIGNING_KEY_ARN");
         match (settings, audit_queue_url, topic_arn) {
             (Ok(settings), Some(audit_queue_url), Some(topic_arn)) => Ok(Self {
                 settings,
                 audit_queue_url,
                 topic_arn,
+                signing_key_arn,
             }),
             _ => Err(from.error()),
         }

@@ -10,6 +10,7 @@ use crate::contract::salvage::SalvageAnswer;
 use crate::cost::bill::Cost;
 use crate::ledger::plan_record::{PlanRecord, PlannedDay, PlannedObjects};
 use crate::plan::call::Planned;
+use crate::plan::limits::PlanLimits;
 use crate::request::RecoveryRequest;
 use crate::request::error::{RequestError, any_of};
 use crate::request::execution_id::ExecutionId;
@@ -18,6 +19,41 @@ use crate::request::resolved::ResolvedRequest;
 /// The field of a payload that asks for a check, next to the fields of the request.
 const CHECK_FIELD: &str = "check";
 
+/// The field of a payload with the limits of the run, next to the fields of the request.
+const LIMITS_FIELD: &str = "limits";
+
+/// Limits that a caller sets for one run. They can only lower those of the planner.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskedLimits {
+    /// See [`PlanLimits::objects_max`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects_max: Option<u64>,
+    /// See [`PlanLimits::bytes_max`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_max: Option<u64>,
+    /// See [`PlanLimits::micro_usd_max`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_usd_max: Option<u64>,
+}
+
+impl AskedLimits {
+    /// Whether nothing is limited.
+    pub fn are_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The planner's limits, lowered to these.
+    pub fn lower(&self, limits: PlanLimits) -> PlanLimits {
+        let lower = |limit: u64, asked: Option<u64>| limit.min(asked.unwrap_or(u64::MAX));
+        PlanLimits {
+            objects_max: lower(limits.objects_max, self.objects_max),
+            bytes_max: lower(limits.bytes_max, self.bytes_max),
+            micro_usd_max: lower(limits.micro_usd_max, self.micro_usd_max),
+        }
+    }
+}
+
 /// A request as a remote planner receives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct PlannerPayload<'a> {
@@ -25,12 +61,36 @@ pub struct PlannerPayload<'a> {
     /// a [`CheckedRequest`].
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub check: bool,
+    /// Limits of this run.
+    #[serde(skip_serializing_if = "AskedLimits::are_none")]
+    pub limits: AskedLimits,
     /// What is asked for.
     #[serde(flatten)]
     pub request: &'a RecoveryRequest,
 }
 
 impl PlannerPayload<'_> {
+    /// Takes the field `limits` out of a payload. Absent and `null` mean none.
+    ///
+    /// # Errors
+    ///
+    /// The field, if it has another form.
+    pub fn take_limits(payload: &mut Value) -> Result<AskedLimits, RequestError> {
+        let limits = payload
+            .as_object_mut()
+            .and_then(|fields| fields.remove(LIMITS_FIELD))
+            .filter(|limits| !limits.is_null());
+        let Some(limits) = limits else {
+            return Ok(AskedLimits::default());
+        };
+        serde_json::from_value(limits).map_err(|_| {
+            RequestError::new(LIMITS_FIELD, "is not an object of limits").accepts(
+                "an object with any of the numbers `objects_max`, `bytes_max` and `micro_usd_max`"
+                    .to_owned(),
+            )
+        })
+    }
+
     /// Takes the field `check` out of a payload, which leaves what [`RecoveryRequest::from_json`]
     /// reads. Absent and `null` mean `false`.
     ///
@@ -204,6 +264,7 @@ mod tests {
         for check in [false, true] {
             let request = request();
             let payload = PlannerPayload {
+                limits: AskedLimits::default(),
                 check,
                 request: &request,
             };

@@ -3,6 +3,7 @@
 pub(crate) mod audit_record;
 pub(crate) mod cancellation;
 pub(crate) mod hour;
+pub(crate) mod kinds;
 pub(crate) mod late_plan;
 pub(crate) mod loss;
 pub(crate) mod observer;
@@ -185,6 +186,11 @@ impl Ledger {
     /// The report as a page, [`report_page`](crate::report_page).
     pub fn page_key(&self) -> String {
         format!("{}/report.html", self.folder())
+    }
+
+    /// [`SignatureRecord`](crate::SignatureRecord).
+    pub fn signature_key(&self) -> String {
+        format!("{}/signature.json", self.folder())
     }
 
     /// [`AuditDigests`](crate::ledger::report::AuditDigests).

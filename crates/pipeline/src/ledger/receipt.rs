@@ -8,6 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 use crate::backup::source_key::{SourceKey, SourceKeyError, TaskId};
+use crate::ledger::kinds::Kinds;
 use crate::ledger::orgs::Orgs;
 use crate::ledger::seal::Seal;
 use crate::ledger::{Ledger, LedgerError, Sealed, Versioned, unseal};
@@ -109,6 +110,9 @@ pub struct Done {
     /// The events written, by org. Receipts of versions 1 and 2 do not say.
     #[serde(default, skip_serializing_if = "Orgs::is_empty")]
     pub orgs: Orgs,
+    /// The events written, by domain and type. Receipts of earlier software do not say.
+    #[serde(default, skip_serializing_if = "Kinds::is_empty")]
+    pub kinds: Kinds,
     /// The files with events, in the order of their keys.
     pub outputs: Vec<Output>,
     /// The file with rejected fragments, if there are any.

@@ -9,6 +9,7 @@ use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::unexpected::Unexpected;
 use crate::cost::bill::Cost;
 use crate::ledger::Versioned;
+use crate::ledger::kinds::Kinds;
 use crate::ledger::orgs::Orgs;
 use crate::ledger::receipt::{ByteCounts, Counts, EventCounts};
 use crate::ledger::recheck_record::NamedKeys;
@@ -67,6 +68,9 @@ pub struct Report {
     /// The events written, by org; those of receipts of versions 1 and 2 are left out.
     #[serde(default)]
     pub orgs: Orgs,
+    /// The events written, by domain and type; those of receipts that do not say are left out.
+    #[serde(default)]
+    pub kinds: Kinds,
     /// Bytes that are not an event, each fragment kept with its offset and reason.
     pub rejected_fragments: u64,
     /// The largest distance of an event from its object's tolerance, in milliseconds.

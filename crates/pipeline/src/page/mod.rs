@@ -14,6 +14,9 @@ use crate::page::chart::{Chart, charts};
 use crate::page::words::{VerdictWords, grouped, span};
 use crate::request::resolved::ResolvedRequest;
 
+/// Most kinds of events on the page; `report.json` has all.
+const KINDS_SHOWN_MAX: usize = 50;
+
 /// The page of a report: self-contained, without scripts, and with everything escaped that comes from keys or errors.
 ///
 /// # Errors
@@ -54,6 +57,8 @@ struct Page<'a> {
     unrecovered_caption: String,
     losses_caption: String,
     salvaged_caption: String,
+    kinds: Vec<Kind<'a>>,
+    kinds_caption: String,
     named: Vec<Named<'a>>,
     facts: Vec<Fact>,
 }
@@ -78,6 +83,13 @@ struct Named<'a> {
     more: u64,
 }
 
+/// Events of one domain and type.
+struct Kind<'a> {
+    domain: &'a str,
+    event_type: &'a str,
+    events: u64,
+}
+
 struct Fact {
     what: &'static str,
     value: String,
@@ -86,6 +98,7 @@ struct Fact {
 impl<'a> Page<'a> {
     fn of(report: &'a Report) -> Self {
         let objects = &report.objects;
+        let kinds = kinds(report);
         let (unrecovered, lost) = (objects.failed + objects.missing, objects.lost);
         Self {
             report,
@@ -96,6 +109,8 @@ impl<'a> Page<'a> {
             unrecovered_caption: shown(report.unrecovered.len(), unrecovered),
             losses_caption: shown(report.losses.len(), lost),
             salvaged_caption: shown(report.salvage.named.len(), objects.salvaged),
+            kinds_caption: shown(kinds.len().min(KINDS_SHOWN_MAX), kinds.len() as u64),
+            kinds: kinds.into_iter().take(KINDS_SHOWN_MAX).collect(),
             named: named(report),
             facts: facts(report),
         }
@@ -149,6 +164,20 @@ fn balances(report: &Report) -> [Balance; 3] {
             sum: row("read", bytes.read),
         },
     ]
+}
+
+/// The most frequent kinds first.
+fn kinds(report: &Report) -> Vec<Kind<'_>> {
+    let mut kinds: Vec<Kind<'_>> = Vec::new();
+    for (domain, types) in &report.kinds {
+        kinds.extend(types.iter().map(|(event_type, events)| Kind {
+            domain,
+            event_type,
+            events: *events,
+        }));
+    }
+    kinds.sort_by_key(|kind| std::cmp::Reverse(kind.events));
+    kinds
 }
 
 /// How many of all are shown.

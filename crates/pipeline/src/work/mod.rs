@@ -23,6 +23,7 @@ use tracing::{Span, debug, instrument};
 use crate::audit::call::{AuditCallError, AuditCaller, CallAuditor};
 use crate::backup::linked_orgs::LinkedOrgs;
 use crate::backup::org_id::OrgId;
+use crate::ledger::kinds::Kinds;
 use crate::ledger::observer::Observer;
 use crate::ledger::orgs::Orgs;
 use crate::ledger::receipt::{
@@ -440,6 +441,7 @@ impl Worker {
         let Recovered {
             counts,
             orgs,
+            kinds,
             outputs,
             rejected,
             damage,
@@ -449,6 +451,7 @@ impl Worker {
             foreign_name: time.is_foreign(),
             counts,
             orgs,
+            kinds,
             outputs,
             rejected,
         };
@@ -463,6 +466,7 @@ impl Worker {
 struct Recovered {
     counts: Counts,
     orgs: Orgs,
+    kinds: Kinds,
     outputs: Vec<Output>,
     rejected: Option<Output>,
     damage: Option<Damage>,
@@ -483,6 +487,7 @@ fn recover<R: Read>(
     let Transformed {
         counts,
         orgs,
+        kinds,
         outputs,
         rejected,
         damage,
@@ -498,6 +503,7 @@ fn recover<R: Read>(
     Ok(Recovered {
         counts,
         orgs,
+        kinds,
         outputs,
         rejected,
         damage,

@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::{DateTime, Utc};
 use event_recovery_format::{
-    DecodeError, DecodedReader, Envelope, EnvelopeScratch, EventWriter, arrival, decode_reader,
-    salvage_reader,
+    DecodeError, DecodedReader, Envelope, EnvelopeScratch, EventWriter, Field, arrival,
+    decode_reader, salvage_reader,
 };
 use event_recovery_splitter::{Item, RejectedPart, Splitter};
 use serde::Serialize;
@@ -19,6 +19,7 @@ use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::object_time::ObjectTime;
 use crate::backup::org_id::OrgId;
 use crate::backup::source_key::{SourceKey, TaskId};
+use crate::ledger::kinds::{KindCounter, Kinds};
 use crate::ledger::orgs::{OrgCounter, Orgs};
 use crate::ledger::receipt::{Counts, Damage, Done, Output};
 use crate::request::filters::Dedupe;
@@ -38,6 +39,7 @@ const CHUNK_BYTES_LEAST: usize = 16 * 1024;
 pub(crate) struct Transformed {
     pub(crate) counts: Counts,
     pub(crate) orgs: Orgs,
+    pub(crate) kinds: Kinds,
     pub(crate) outputs: Vec<StagedOutput>,
     pub(crate) rejected: Option<StagedOutput>,
     /// If the object is damaged and was salvaged.
@@ -52,6 +54,7 @@ pub(crate) fn transform<R: Read>(
     let mut sink = Sink::new(job);
     let (counts, damage) = read_through(open()?, job, &mut sink)?;
     let orgs = std::mem::take(&mut sink.orgs).into_orgs();
+    let kinds = std::mem::take(&mut sink.kinds).into_kinds();
     while sink.end_reading()? {
         debug!("reads the object again for the files of further days");
         // Whatever its etag says: an object with other counts is another object.
@@ -62,6 +65,7 @@ pub(crate) fn transform<R: Read>(
     Ok(Transformed {
         counts,
         orgs,
+        kinds,
         outputs: sink.files.into_outputs(),
         rejected: sink.rejected,
         damage,
@@ -190,6 +194,8 @@ struct Sink<'a> {
     counts: Counts,
     /// Of the first reading, which finds every event.
     orgs: OrgCounter,
+    /// As `orgs`.
+    kinds: KindCounter,
     files: DayFiles<'a>,
     rejected: Option<StagedOutput>,
     is_first_reading: bool,
@@ -209,6 +215,7 @@ impl<'a> Sink<'a> {
             job,
             counts: Counts::default(),
             orgs: OrgCounter::default(),
+            kinds: KindCounter::default(),
             files: DayFiles::new(job),
             rejected: None,
             is_first_reading: true,
@@ -303,6 +310,9 @@ impl<'a> Sink<'a> {
         self.counts.events.written += 1;
         if self.is_first_reading {
             self.orgs.count(envelope.org_id().as_deref());
+            let (domain, event_type) = (Field::Domain, Field::EventType);
+            self.kinds
+                .count(envelope.raw(domain), envelope.raw(event_type));
         }
         Ok(())
     }

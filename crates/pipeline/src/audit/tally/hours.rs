@@ -9,6 +9,7 @@ use crate::audit::file_check::RejectedCounts;
 use crate::backup::hour_prefix::HourPrefix;
 use crate::backup::source_key::{SourceKey, TaskId};
 use crate::ledger::hour::{FrozenHour, HourHead};
+use crate::ledger::kinds::{add_kinds, events_of};
 use crate::ledger::orgs::add_orgs;
 use crate::ledger::receipt::{
     Counts, Damage, Done, FoundReceipt, Output, Receipt, Salvaged, State,
@@ -355,6 +356,12 @@ impl Tally<'_> {
             self.disagree(format!("the events of `{key}` by org do not add up"));
         }
         add_orgs(&mut self.sums.orgs, &done.orgs);
+        if !done.kinds.is_empty() && events_of(&done.kinds) != counts.events.written {
+            self.disagree(format!(
+                "the events of `{key}` by domain and type do not add up"
+            ));
+        }
+        add_kinds(&mut self.sums.kinds, &done.kinds);
         if rows != counts.events.written {
             self.disagree(format!(
                 "the files of `{key}` hold another number of events"

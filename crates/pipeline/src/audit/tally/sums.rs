@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::groups::Groups;
+use crate::ledger::kinds::Kinds;
 use crate::ledger::orgs::Orgs;
 use crate::ledger::receipt::Counts;
 use crate::ledger::report::{
@@ -24,6 +25,9 @@ pub(crate) struct Sums {
     /// Events written, by org.
     #[serde(default)]
     pub(super) orgs: Orgs,
+    /// Events written, by domain and type.
+    #[serde(default)]
+    pub(super) kinds: Kinds,
     pub(super) foreign_names: u64,
     pub(super) empty_objects: u64,
     pub(super) unverifiable_records: u64,

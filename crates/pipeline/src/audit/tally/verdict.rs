@@ -45,6 +45,7 @@ impl Tally<'_> {
             bytes: self.sums.counts.bytes,
             events: self.sums.counts.events,
             orgs: self.sums.orgs,
+            kinds: self.sums.kinds,
             rejected_fragments: self.sums.counts.rejected_fragments,
             outside_tolerance_max_millis: self.sums.counts.outside_tolerance_max_millis,
             foreign_names: self.sums.foreign_names,
