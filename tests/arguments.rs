@@ -362,3 +362,47 @@ fn every_command_explains_itself() {
         );
     }
 }
+
+/// The help of every command, as docs/command-line.md has it.
+fn reference() -> String {
+    let help = |arguments: &[&str]| {
+        let output = event_recovery().args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let whole = help(&["--help"]);
+    let commands = whole
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|command| !command.is_empty() && *command != "help");
+    let mut text = "# Command line\n\nWhat `event-recovery --help`, and `--help` of each command, print. Written by\n\
+        `WRITE_REFERENCE=1 cargo test --workspace --test arguments`, and compared by the same test.\n"
+        .to_owned();
+    let of_all = ("event-recovery".to_owned(), whole.clone());
+    let of_each = commands.map(|command| (command.to_owned(), help(&[command, "--help"])));
+    for (name, help) in [of_all].into_iter().chain(of_each) {
+        let help: Vec<&str> = help.lines().map(str::trim_end).collect();
+        text += &format!(
+            "\n## {name}\n\n```text\n{}\n```\n",
+            help.join("\n").trim_end()
+        );
+    }
+    text
+}
+
+#[test]
+fn the_command_line_reference_is_what_the_program_says() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/command-line.md");
+    let reference = reference();
+    assert!(reference.contains("\n## verify-signature\n"));
+    if std::env::var_os("WRITE_REFERENCE").is_some() {
+        std::fs::write(&path, &reference).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&path).unwrap() == reference,
+        "docs/command-line.md is out of date"
+    );
+}

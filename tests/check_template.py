@@ -89,6 +89,14 @@ def every_parameter_is_in_a_group_and_used():
 
 # --- Alarms ---------------------------------------------------------------------------------------------------
 
+def the_configuration_reference_is_that_of_the_template():
+    sys.path.insert(0, str(PROJECT / "scripts"))
+    import configuration
+
+    written = (PROJECT / "docs/configuration.md").read_text()
+    assert written == configuration.reference(), "write docs/configuration.md anew, as it says itself"
+
+
 def every_alarm_publishes_to_both_topics():
     both = [{"Ref": "Topic"},
             {"Fn::If": ["HasAlarmTopic", {"Ref": "AlarmTopicArn"}, {"Ref": "AWS::NoValue"}]}]

@@ -8,6 +8,7 @@ No scenario depends on another one: each makes the runs that it looks at.
 import datetime
 import json
 import os
+import pty
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ import late
 import operator_policy
 import parameters
 import preflight
+import signing
 import truth
 from emulator import Emulator
 from proxy import Proxy
@@ -244,6 +246,15 @@ def command_line(world, stack):
     another = [word.replace(ORG_ID, ORG_ID.replace("3", "4")) for word in start]
     said = refusal(world, *another, "--execution-id", "other")
     check("org_id" in said and not stack.keys("_recovery/other/"), said)
+    # What a person limits is refused before anything is queued, and what costs more than a limit is asked for.
+    for limit, word in ((["--max-objects", "8"], "8"), (["--max-bytes", "1MB"], "1000000"), (["--max-usd", "0.000001"], "cost")):
+        said = refusal(world, *start, *limit, "--execution-id", "limited")
+        check(word in said and not stack.keys("execution_id=limited/"), said)
+    check(not stack.keys("_recovery/limited/receipts/"), "a limited run was begun")
+    for answer, code in (("n", 130), ("y", 0)):
+        told = answered(world, answer, *start, "--execution-id", "asked", "--confirm-above-usd", "0")
+        check(told[0] == code and "start it? [y/N]" in told[1], f"{told}")
+        check(bool(stack.keys("_recovery/asked/")) == (answer == "y"), f"{answer}: {stack.keys('_recovery/asked/')}")
     # Planning refuses a run with too many objects, which the check can't know.
     functions, planner = world.account.client("lambda"), stack.resources["Planner"]
     environment = functions.get_function_configuration(FunctionName=planner)["Environment"]
@@ -285,15 +296,41 @@ def refusal(world, *arguments):
     return done.stderr
 
 
+def answered(world, answer, *arguments):
+    """The exit code and the words of a command on a terminal whose question is answered."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [PROGRAM, *arguments], env={**os.environ, **world.account.environment()},
+        stdin=theirs, stderr=theirs, stdout=subprocess.DEVNULL)
+    os.close(theirs)
+    os.write(ours, f"{answer}\n".encode())
+    said = b""
+    while True:
+        try:
+            part = os.read(ours, 4096)
+        except OSError:  # On Linux, the end of a terminal.
+            break
+        if not part:
+            break
+        said += part
+    os.close(ours)
+    return process.wait(timeout=600), said.decode()
+
+
 def is_reading(request, key_part):
     return request.method == "GET" and key_part in request.path and "list-type" not in request.path
+
+
+def signing_key(world):
+    key = world.account.client("kms").create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")
+    return key["KeyMetadata"]["Arn"]
 
 
 # In this order; each runs on the stack named beside it.
 SCENARIOS = [
     (recover_hard_sample, "recovery"), (dry_run_writes_nothing, "recovery"), (task_delivered_twice, "recovery"),
     (command_line, "recovery"), (schedule_fires_twice, "drill"), (events.each_event, "recovery"),
-    (counting.requests_of_a_clean_run, "recovery"),
+    (counting.requests_of_a_clean_run, "drill"), (signing.reports_are_signed, "recovery"),
     (access.statements_are_needed, "recovery"), (access.nothing_more, "recovery"),
     (preflight.preflight_names_what_is_missing, "recovery"), (handling.runs_are_handled, "recovery"),
     (operator_policy.operators_handle_runs_and_read_no_content, "recovery"), (objects_that_cannot_be_read, "drill"), (network_fails, "recovery"),
@@ -319,6 +356,7 @@ def main():
     with Emulator(WORK) as emulator, Proxy(emulator.port) as proxy:
         world = World(emulator, proxy)
         platform_side(world.account, world.backup)
+        STACKS["recovery"]["SigningKeyArn"] = signing_key(world)
         needed = [name for name in STACKS if name in {stack for _, stack in scenarios}]
         say(f"deploying {' and '.join(needed)}")
         stacks = {name: world.stack(name, **STACKS[name]).deploy() for name in needed}

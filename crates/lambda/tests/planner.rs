@@ -377,3 +377,37 @@ async fn a_run_that_is_refused_half_way_is_told_as_refused_and_never_as_incomple
     case.plan(request(json!({}))).await.unwrap();
     assert_eq!(case.calls.0.lock().unwrap().last().unwrap().number, 2);
 }
+
+#[tokio::test]
+async fn a_caller_may_lower_the_limits_of_one_run_and_never_raise_them() {
+    let case = Case::new();
+    let payload = |limits: Value| {
+        let mut payload = request(json!({}));
+        payload["limits"] = limits;
+        payload
+    };
+    for (limits, word) in [
+        (json!({"objects_max": 1}), "more than 1 "),
+        (json!({"bytes_max": 1}), "1 bytes"),
+        (json!({"micro_usd_max": 0}), "cost"),
+    ] {
+        let refused = case.plan(payload(limits.clone())).await.unwrap_err();
+        assert_eq!(refused.error_type, "Refused", "{limits}: {refused:?}");
+        assert!(
+            refused.error_message.contains(word),
+            "{limits}: {refused:?}"
+        );
+        assert!(case.queue.take().is_empty());
+    }
+    let refused = case.invoke(payload(json!({"objects_max": 9})), "1").await;
+    assert!(refused.unwrap_err().error_message.contains("more than 1 "));
+    for odd in [json!(7), json!({"objects": 1}), json!({"objects_max": -1})] {
+        let refused = case.plan(payload(odd.clone())).await.unwrap_err();
+        assert!(
+            refused.error_message.contains("`limits`"),
+            "{odd}: {refused:?}"
+        );
+    }
+    let planned = case.plan(payload(Value::Null)).await.unwrap();
+    assert_eq!(planned.tasks_queued, 2);
+}

@@ -15,6 +15,7 @@ use p256::ecdsa::{DerSignature, VerifyingKey};
 use p256::pkcs8::DecodePublicKey as _;
 
 use crate::ledger::report::{AuditDigests, Report};
+use crate::ledger::seal::Seal;
 use crate::ledger::{Ledger, LedgerError, parse, report_digest, to_json, unseal};
 use crate::signature::error::{SignError, SignatureError};
 use crate::signature::statement::{ALGORITHM, SignatureRecord, SignedStatement, sha256};
@@ -118,8 +119,10 @@ pub async fn verify_signature<D: Records + ?Sized>(
             execution_id: ledger.execution_id().clone(),
         });
     };
-    let record = unseal::<SignatureRecord>(&signature_key, &record)?.value;
-    if record.algorithm != ALGORITHM {
+    let record = unseal::<SignatureRecord>(&signature_key, &record)?;
+    let is_whole = record.seal != Seal::Broken;
+    let record = record.value;
+    if record.algorithm != ALGORITHM || !is_whole {
         return Err(SignatureError::Forged { key: signature_key });
     }
     let is_genuine = BASE64
