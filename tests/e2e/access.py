@@ -25,7 +25,6 @@ NOT_EXERCISED = {
 NOT_INVOKED = {
     "Planner/KeepFailedInvocations": "only asynchronous invocations that fail three times go there",
     "Planner/EndProvisional": "only a recheck that makes a report final removes the marker",
-    "Auditor/SignReports": "a report that can't be signed keeps no verdict from people; `reports_are_signed` removes it",
     "Auditor/Checkpoint": "only an audit that takes longer than an invocation has a checkpoint",
 }
 # Actions without which no invocation fails, and why.

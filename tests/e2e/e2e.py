@@ -24,6 +24,7 @@ import late
 import operator_policy
 import parameters
 import preflight
+import redelivery
 import signing
 import truth
 from emulator import Emulator
@@ -247,10 +248,10 @@ def command_line(world, stack):
     said = refusal(world, *another, "--execution-id", "other")
     check("org_id" in said and not stack.keys("_recovery/other/"), said)
     # What a person limits is refused before anything is queued, and what costs more than a limit is asked for.
-    for limit, word in ((["--max-objects", "8"], "8"), (["--max-bytes", "1MB"], "1000000"), (["--max-usd", "0.000001"], "cost")):
-        said = refusal(world, *start, *limit, "--execution-id", "limited")
-        check(word in said and not stack.keys("execution_id=limited/"), said)
-    check(not stack.keys("_recovery/limited/receipts/"), "a limited run was begun")
+    for option, limit, word in (("objects", "8", "8 objects"), ("bytes", "1MB", "1000000 bytes"), ("usd", "0.000001", "cost")):
+        run_id = f"limited-{option}"
+        said = refusal(world, *start, f"--max-{option}", limit, "--execution-id", run_id)
+        check(word in said and not stack.keys(f"_recovery/{run_id}/receipts/"), said)
     for answer, code in (("n", 130), ("y", 0)):
         told = answered(world, answer, *start, "--execution-id", "asked", "--confirm-above-usd", "0")
         check(told[0] == code and "start it? [y/N]" in told[1], f"{told}")
@@ -330,12 +331,12 @@ def signing_key(world):
 SCENARIOS = [
     (recover_hard_sample, "recovery"), (dry_run_writes_nothing, "recovery"), (task_delivered_twice, "recovery"),
     (command_line, "recovery"), (schedule_fires_twice, "drill"), (events.each_event, "recovery"),
-    (counting.requests_of_a_clean_run, "drill"), (signing.reports_are_signed, "recovery"),
+    (counting.requests_of_a_clean_run, "recovery"), (signing.reports_are_signed, "drill"),
     (access.statements_are_needed, "recovery"), (access.nothing_more, "recovery"),
     (preflight.preflight_names_what_is_missing, "recovery"), (handling.runs_are_handled, "recovery"),
     (operator_policy.operators_handle_runs_and_read_no_content, "recovery"), (objects_that_cannot_be_read, "drill"), (network_fails, "recovery"),
     (late.objects_that_come_late, "late"), (parameters.parameters_reach_the_functions, "shapes"),
-    (acceptance_needs_its_account, "recovery"),
+    (redelivery.events_are_given_back, "drill"), (acceptance_needs_its_account, "recovery"),
 ]
 STACKS = {"recovery": {"DestinationPrefix": "events/recovered"}, "drill": {"Schedule": "1"},
           "late": {"Schedule": "1", "Format": "ndjson"}, "shapes": parameters.GIVEN}
@@ -356,7 +357,7 @@ def main():
     with Emulator(WORK) as emulator, Proxy(emulator.port) as proxy:
         world = World(emulator, proxy)
         platform_side(world.account, world.backup)
-        STACKS["recovery"]["SigningKeyArn"] = signing_key(world)
+        STACKS["drill"]["SigningKeyArn"] = signing_key(world)
         needed = [name for name in STACKS if name in {stack for _, stack in scenarios}]
         say(f"deploying {' and '.join(needed)}")
         stacks = {name: world.stack(name, **STACKS[name]).deploy() for name in needed}

@@ -25,7 +25,6 @@ SEEN = {
     "Auditor/ListLedger": ("destination_list", "s3:ListBucket"),
     "Auditor/ListEvents": ("destination_list_events", "s3:ListBucket"),
     "Auditor/Checkpoint": ("destination_write", "s3:PutObject"),
-    "Auditor/SignReports": ("signing_key", "kms:Sign"),
     "Auditor/Notify": ("topic", "sns:Publish"),
 }
 # Without this permission, what the probe wrote can't be removed.
@@ -44,7 +43,7 @@ def preflight_names_what_is_missing(world, stack):
     check(untold <= {"source_names", "concurrency", "subscription"}, f"{untold}")
     names = {(found["by"], found["name"]) for found in whole["checks"]}
     for expected in [("planner", "source_list"), ("planner", "task_queue"), ("worker", "source_read"),
-                     ("worker", "destination_upload"), ("auditor", "topic"), ("auditor", "signing_key"), ("you", "subscription")]:
+                     ("worker", "destination_upload"), ("auditor", "topic"), ("you", "subscription")]:
         check(expected in names, f"{expected} was not tried")
     on_this_machine(world, stack)
     rows = [*platform_side_removed(world, stack, of_stack), *customer_side_removed(world, stack, of_stack)]

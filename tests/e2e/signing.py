@@ -15,7 +15,7 @@ def reports_are_signed(world, stack):
     stack.plan("signed", format="ndjson", end="2024-04-01T01:00:00Z")
     told = stack.await_notification("signed")
     verify = ["verify-signature", "--stack", stack.name, "--execution-id", "signed", "--public-key", key, "--json"]
-    found = program(world, *verify)
+    found = program(world, *verify, codes=(0, 3))
     check(found["verified"] and found["signed"]["verdict"] == told["verdict"], f"{found}")
     report = f"{stack.prefix}_recovery/signed/report.json"
     body = s3.get_object(Bucket=stack.bucket, Key=report)["Body"].read()
@@ -34,6 +34,10 @@ def reports_are_signed(world, stack):
     put_policy(iam, role, "auditor", document, others)
     stop_warm(stack, "Auditor")
     try:
+        checks = program(world, "preflight", "--stack", stack.name, "--json", codes=(3,))["checks"]
+        missing = {found["name"]: found for found in checks if found["outcome"] == "missing"}
+        need = missing["signing_key"]["needs"][0]
+        check(need["action"] == "kms:Sign" and need["resource"] == stack.parameters["SigningKeyArn"], f"{missing}")
         stack.plan("unsigned", format="ndjson", end="2024-04-01T01:00:00Z")
         check(stack.await_notification("unsigned")["verdict"] == told["verdict"], "another verdict")
         verify[verify.index("signed")] = "unsigned"

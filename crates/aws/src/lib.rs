@@ -6,6 +6,7 @@
 
 mod bucket;
 mod bucket_url;
+mod bus_target;
 #[cfg(feature = "deployment")]
 mod deployment;
 mod endpoint;
@@ -14,20 +15,26 @@ mod multipart;
 mod notification;
 mod object_reader;
 mod part_memory;
+mod queue_target;
 mod queues;
 mod request_id;
 mod session;
 mod side;
 mod signing_key;
+mod stream_target;
+mod target;
+mod topic_target;
 
 use crate::endpoint::NameEndpoint;
 
 pub use aws_config::SdkConfig;
 pub use bucket::{Bucket, Encryption};
 pub use bucket_url::{BucketUrl, BucketUrlError};
+pub use bus_target::BusTarget;
 #[cfg(feature = "deployment")]
 pub use deployment::{Deployment, DeploymentError, InvocationError};
 pub use notification::{Topic, TopicError};
+pub use queue_target::QueueTarget;
 pub use queues::{Message, Queue};
 pub use session::{
     AssumedRole, SOURCE_KMS_KEYS_MAX, SessionSettings, assume, caller_arn, session,
@@ -35,6 +42,8 @@ pub use session::{
 };
 pub use side::Side;
 pub use signing_key::SigningKey;
+pub use stream_target::StreamTarget;
+pub use topic_target::TopicTarget;
 
 /// A client of S3. `path_style` for endpoints that have no name for each bucket.
 pub fn s3_client(config: &SdkConfig) -> aws_sdk_s3::Client {

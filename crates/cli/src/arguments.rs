@@ -12,6 +12,7 @@ use event_recovery_pipeline::{
 
 use crate::bytes::{parse_bytes, parse_dollars};
 use crate::common_arguments::{AccessArguments, AwsArguments, CONCURRENCY_MAX, OutputArguments};
+use crate::delivery_arguments::{CompareArguments, DeliverArguments};
 use crate::handling_arguments::{
     AcceptLossArguments, CancelArguments, KnownRunArguments, LedgerArguments, ListArguments,
     RecheckArguments, ReportArguments, ResumeArguments, SalvageArguments, VerifySignatureArguments,
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     AcceptLoss(AcceptLossArguments),
     Report(ReportArguments),
     VerifySignature(VerifySignatureArguments),
+    Compare(CompareArguments),
+    Deliver(DeliverArguments),
     DeadLetters(DeadLettersArguments),
     Split(SplitArguments),
     /// Print shell completions
@@ -76,6 +79,8 @@ impl Command {
             Self::AcceptLoss(_) => "accept-loss",
             Self::Report(_) => "report",
             Self::VerifySignature(_) => "verify-signature",
+            Self::Compare(_) => "compare",
+            Self::Deliver(_) => "deliver",
             Self::DeadLetters(_) => "dead-letters",
             Self::Split(_) => "split",
             Self::Completions { .. } => "completions",
@@ -120,6 +125,14 @@ impl Command {
                 ledger: LedgerArguments { output, .. },
                 ..
             }) => output.json.then_some("what was verified"),
+            Self::Compare(CompareArguments {
+                ledger: LedgerArguments { output, .. },
+                ..
+            }) => output.json.then_some("the comparison"),
+            Self::Deliver(DeliverArguments { to, ledger, .. }) => match to.as_str() {
+                "-" => Some("the events"),
+                _ => ledger.output.json.then_some("the report"),
+            },
             Self::DeadLetters(DeadLettersArguments { output, .. }) => {
                 output.json.then_some("the dead letters")
             }

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use chrono::SecondsFormat;
 use event_recovery_aws::{DeploymentError, InvocationError};
 use event_recovery_pipeline::{
-    AuditError, ExecutionIdError, LedgerError, LossError, PlanError, RequestError, RequestId,
-    RunError, SignatureError, StorageError, WorkError,
+    AuditError, CompareError, DeliverError, ExecutionIdError, LedgerError, LossError, PlanError,
+    RequestError, RequestId, RunError, SignatureError, StorageError, TargetError, WorkError,
 };
 
 use crate::terminal::say;
@@ -173,6 +173,9 @@ could_not_run!(
     LedgerError: LedgerError::is_transient,
     AuditError: AuditError::is_transient,
     SignatureError: SignatureError::is_transient,
+    CompareError: CompareError::is_transient,
+    DeliverError: DeliverError::is_transient,
+    TargetError: TargetError::is_transient,
     WorkError: WorkError::is_transient,
     DeploymentError: |_| false,
     InvocationError: |_| false

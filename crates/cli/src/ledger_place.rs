@@ -1,11 +1,12 @@
 //! The ledger of a run, to be read and written without the run's source.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use event_recovery_aws::{Bucket, BucketUrl, Deployment, SdkConfig, caller_arn, s3_client};
 use event_recovery_pipeline::{
-    ExecutionId, FolderLock, FolderLockError, Ledger, LedgerStorage, LocalFolder,
+    ExecutionId, FolderLock, FolderLockError, Ledger, LedgerStorage, LocalFolder, RunStorage,
 };
 
 use crate::common_arguments::AwsArguments;
@@ -74,6 +75,17 @@ impl LedgerPlace {
                 Box::new(LocalFolder::new(path, staging))
             }
             Place::Bucket { bucket, .. } => Box::new(bucket.clone()),
+        }
+    }
+
+    /// The same, whose events are read, too.
+    pub(crate) fn run_storage(&self) -> Arc<dyn RunStorage> {
+        match &self.place {
+            Place::Folder(path) => {
+                let staging = path.join(self.ledger.folder()).join("staging");
+                Arc::new(LocalFolder::new(path, staging))
+            }
+            Place::Bucket { bucket, .. } => Arc::new(bucket.clone()),
         }
     }
 

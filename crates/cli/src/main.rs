@@ -5,7 +5,10 @@ mod arguments;
 mod bytes;
 mod cancel;
 mod common_arguments;
+mod compare;
 mod dead_letters;
+mod deliver;
+mod delivery_arguments;
 mod failure;
 mod folders;
 mod follow;
@@ -79,6 +82,8 @@ fn carry_out(command: &Command) -> Result<ExitCode, Failure> {
         Command::AcceptLoss(arguments) => accept_loss::accept(arguments),
         Command::Report(arguments) => report::report(arguments),
         Command::VerifySignature(arguments) => verify_signature::verify(arguments),
+        Command::Compare(arguments) => compare::compare(arguments),
+        Command::Deliver(arguments) => deliver::deliver(arguments),
         Command::DeadLetters(arguments) => dead_letters::dead_letters(arguments),
         Command::Split(arguments) => split::split(arguments),
         Command::Completions { shell } => {

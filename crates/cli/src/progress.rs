@@ -60,6 +60,39 @@ impl Phase {
     }
 }
 
+/// Shows what a command that knows no end has come to.
+pub(crate) struct Counting {
+    bar: ProgressBar,
+    /// When the next line is due; `None` where there is a bar, and with `--quiet`.
+    next_line: Option<Mutex<Instant>>,
+}
+
+impl Counting {
+    pub(crate) fn new(quiet: bool) -> Self {
+        let Progress { bar, next_line, .. } = Progress::new(quiet);
+        show_phase(&bar, "{spinner} {msg}");
+        Self { bar, next_line }
+    }
+
+    pub(crate) fn show(&self, message: &str) {
+        self.bar.set_message(message.to_owned());
+        let Some(next_line) = &self.next_line else {
+            return;
+        };
+        let now = Instant::now();
+        let mut next_line = next_line.lock().unwrap_or_else(PoisonError::into_inner);
+        if now >= *next_line {
+            *next_line = now + LINE_EVERY;
+            terminal::say(message);
+        }
+    }
+
+    /// Takes the line off the screen.
+    pub(crate) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 impl Progress {
     pub(crate) fn new(quiet: bool) -> Self {
         let is_terminal = std::io::stderr().is_terminal();

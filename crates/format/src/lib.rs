@@ -6,6 +6,7 @@ mod decode_input;
 mod envelope;
 mod event_writer;
 mod extra_fields;
+mod ids;
 mod instant;
 mod json_string;
 mod members;
@@ -30,3 +31,4 @@ pub use crate::output_format::{NdjsonCompression, OutputFormat, ParquetCompressi
 pub use crate::row_count::count_rows;
 pub use crate::rule::{EnvelopeRule, OrgRule};
 pub use crate::source_compression::SourceCompression;
+pub use ids::{ID_BYTES_MAX, IdFormat, IdsError, read_ids, read_parquet_ids};

@@ -62,14 +62,17 @@
 
 mod audit;
 mod backup;
+mod compare;
 mod contract;
 mod cost;
+mod deliver;
 mod ledger;
 mod page;
 mod plan;
 mod preflight;
 mod queue;
 mod recheck;
+mod recovered;
 mod request;
 mod run;
 mod runs;
@@ -90,6 +93,12 @@ pub use backup::object_time::ObjectTime;
 pub use backup::org_id::{OrgId, OrgIdError};
 pub use backup::source_key::{SourceKey, SourceKeyError, TaskId};
 pub use backup::unexpected::Unexpected;
+pub use compare::Comparing;
+pub use compare::error::CompareError;
+pub use compare::received::ReceivedFile;
+pub use compare::record::{
+    ComparedEvents, ComparedInput, Comparison, ComparisonId, Duplicates, RepeatedIds,
+};
 pub use contract::notification::{AuditedRun, NotAuditedRun, Notification, RefusedRun};
 pub use contract::places::RunPlaces;
 pub use contract::planner::{
@@ -100,6 +109,18 @@ pub use contract::recheck::{CheckedRecheck, DueAnswer, RecheckAnswer, RecheckPay
 pub use contract::salvage::{SalvageAnswer, SalvagePayload};
 pub use cost::bill::{Cost, MicroUsd, Requests};
 pub use cost::prices::PricesUsed;
+pub use deliver::error::DeliverError;
+pub use deliver::missing::MISSING_IDS_MAX;
+pub use deliver::pace::{Pace, Stop};
+pub use deliver::record::{
+    DeliveredEvents, DeliveryRecord, DeliveryReport, DeliveryTerms, FateCounts, PartRecord,
+    PartState, RefusedEvent, SentEvent,
+};
+pub use deliver::target::{
+    BATCH_EVENTS_MAX, Fate, Outgoing, SendEvents, TargetError, TargetLimits, Unwatched,
+    WatchConsumer,
+};
+pub use deliver::{Delivering, DeliveryForecast};
 pub use event_recovery_format::{NdjsonCompression, OutputFormat, ParquetCompression};
 pub use ledger::audit_record::{AuditAnswer, AuditAnswerKind, AuditRecord, audit_record};
 pub use ledger::cancellation::Cancellation;
@@ -170,8 +191,8 @@ pub use storage::local_folder::LocalFolder;
 pub use storage::operating_system::OperatingSystem;
 pub use storage::{
     Circumstances, CreateObject, Destination, LedgerStorage, LevelPage, ListObjects, ListPage,
-    ListedObject, OpenObject, Precondition, Problem, Record, Records, RequestId, Source,
-    StagedObject, StorageError, StorageOperation, Subject, UnreadableEntry, Written,
+    ListedObject, OpenObject, Precondition, Problem, Record, Records, RequestId, RunStorage,
+    Source, StagedObject, StorageError, StorageOperation, Subject, UnreadableEntry, Written,
 };
 pub use work::audit_looks::AuditLooks;
 pub use work::cancellations::Cancellations;

@@ -18,6 +18,8 @@ pub(crate) mod requeue_record;
 pub(crate) mod seal;
 pub(crate) mod task_lists;
 
+use std::fmt::Display;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
@@ -186,6 +188,26 @@ impl Ledger {
     /// The report as a page, [`report_page`](crate::report_page).
     pub fn page_key(&self) -> String {
         format!("{}/report.html", self.folder())
+    }
+
+    /// What the keys of all files of a comparison begin with.
+    pub fn comparison_prefix(&self, id: &impl Display) -> String {
+        format!("{}/comparisons/{id}/", self.folder())
+    }
+
+    /// [`Comparison`](crate::Comparison).
+    pub fn comparison_key(&self, id: &impl Display) -> String {
+        format!("{}comparison.json", self.comparison_prefix(id))
+    }
+
+    /// What the keys of all deliveries begin with.
+    pub fn deliveries_prefix(&self) -> String {
+        format!("{}/deliveries/", self.folder())
+    }
+
+    /// A file of a delivery.
+    pub fn delivery_key(&self, id: &ExecutionId, name: &str) -> String {
+        format!("{}{id}/{name}", self.deliveries_prefix())
     }
 
     /// [`SignatureRecord`](crate::SignatureRecord).

@@ -224,6 +224,10 @@ impl<T: ListObjects + OpenObject> Source for T {}
 pub trait LedgerStorage: ListObjects + Records {}
 impl<T: ListObjects + Records> LedgerStorage for T {}
 
+/// Where a run is, to be read back.
+pub trait RunStorage: LedgerStorage + OpenObject {}
+impl<T: LedgerStorage + OpenObject> RunStorage for T {}
+
 /// Where events and the ledger are written to.
 pub trait Destination: LedgerStorage + CreateObject {}
 impl<T: LedgerStorage + CreateObject> Destination for T {}
