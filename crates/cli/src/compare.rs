@@ -114,6 +114,13 @@ fn summary(found: &Comparison) -> String {
     lines.join("\n")
 }
 
+/// Whether a file of a folder is meant: those that begin with `_` or `.` are marks and the like, by the convention of
+/// Hadoop.
+fn holds_ids(key: &str) -> bool {
+    let name = key.rsplit('/').next().unwrap_or(key);
+    !name.is_empty() && !name.starts_with(['_', '.'])
+}
+
 /// The files at a location: itself, or all below it.
 async fn files_of(location: &Location, aws: &AwsArguments) -> Result<Vec<ReceivedFile>, Failure> {
     let named = |storage: &Arc<dyn Source>, object: ListedObject, name: String| ReceivedFile {
@@ -133,15 +140,22 @@ async fn files_of(location: &Location, aws: &AwsArguments) -> Result<Vec<Receive
                 true => absolute.parent().unwrap_or(Path::new("/")).to_owned(),
                 false => absolute.clone(),
             };
-            let storage: Arc<dyn Source> = Arc::new(LocalFolder::new(&folder, &folder));
+            // Nothing is staged, and nothing there is left out.
+            let unused = folder.join(".event-recovery-staging");
+            let storage: Arc<dyn Source> = Arc::new(LocalFolder::new(&folder, unused));
             let prefix = match (is_file, absolute.file_name().and_then(|name| name.to_str())) {
                 (true, Some(name)) => name.to_owned(),
                 (true, None) => return Err(nothing()),
                 (false, _) => String::new(),
             };
-            let mut found = list_all(&*storage, &prefix).await?;
-            if is_file {
-                found.retain(|object| object.key == prefix);
+            let mut found = match is_file {
+                // Not all that is below the folder.
+                true => storage.list_level(&prefix, None).await?.objects,
+                false => list_all(&*storage, &prefix).await?,
+            };
+            match is_file {
+                true => found.retain(|object| object.key == prefix),
+                false => found.retain(|object| holds_ids(&object.key)),
             }
             if found.is_empty() {
                 return Err(nothing());
@@ -165,7 +179,7 @@ async fn files_of(location: &Location, aws: &AwsArguments) -> Result<Vec<Receive
                     let rest = object.key.strip_prefix(prefix);
                     let is_below =
                         prefix.is_empty() || rest.is_some_and(|rest| rest.starts_with('/'));
-                    is_below && !object.key.ends_with('/')
+                    is_below && holds_ids(&object.key)
                 }
             });
             if found.is_empty() {

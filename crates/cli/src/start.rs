@@ -58,7 +58,11 @@ async fn invoke(arguments: &StartArguments) -> Result<ExitCode, Failure> {
     }
     let limits = arguments.limits();
     if asks(arguments) {
-        let answer = dry_run(&deployment, &function, limits, &request).await?;
+        let preview = RecoveryRequest {
+            dry_run: true,
+            ..request.clone()
+        };
+        let answer = dry_run(&deployment, &function, limits, &preview).await?;
         if !is_confirmed(arguments, &answer)? {
             say("nothing was started");
             return Ok(ExitCode::from(INTERRUPTED));
