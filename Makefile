@@ -8,10 +8,13 @@ BROWSER_VENV := target/browser-venv
 BINARY := target/release/event-recovery
 DEMO := target/demo
 RACES ?= 1000
+KILLS ?= 200
+IDS ?= 10000000
+DUCKDB ?= 1
 MINIMUM_RUST = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt lint bench bench-gate test-instructions test-neon report-page mutants races memory build validate deploy invoke-local e2e acceptance measure-functions fuzz advisories minimum-rust
+.PHONY: help demo test check fmt lint bench bench-compare bench-gate test-instructions test-neon report-page mutants races delivery-kills memory build validate deploy invoke-local e2e acceptance measure-functions fuzz advisories minimum-rust
 
 # SAM finds cargo-lambda, and cargo-lambda finds zig, on the path.
 TOOLS := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" SAM_CLI_TELEMETRY=0
@@ -115,6 +118,10 @@ $(VENV)/bench-installed$(BENCH_SPARK): $(VENV)/installed bench/requirements.txt 
 		$(if $(BENCH_SPARK),--requirement bench/requirements-spark.txt)
 	touch $@
 
+bench-compare: $(VENV)/bench-installed ## compare a run with 10,000,000 received ids, or IDS, and with DuckDB (DUCKDB=: without)
+	$(CARGO) build --release --locked --package event-recovery
+	$(VENV)/bin/python bench/many_ids.py --binary $(BINARY) --ids $(IDS) $(if $(DUCKDB),--duckdb)
+
 bench-gate: ## count instructions and compare the counts with the recorded ones
 	$(PYTHON) bench/gate.py
 
@@ -129,6 +136,9 @@ mutants: ## split every damaged event of the test that otherwise takes a sample 
 
 races: ## race processes for one destination 1,000 times, or RACES times
 	RACES=$(RACES) $(CARGO) test --workspace --locked --test races
+
+delivery-kills: ## kill deliveries 200 times, or KILLS times
+	DELIVERY_KILLS=$(KILLS) $(CARGO) test --workspace --locked --test deliver killed -- --nocapture
 
 memory: ## measure the resident memory while recovering one object of 1 GB
 	$(CARGO) build --release --locked --package event-recovery

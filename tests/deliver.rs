@@ -10,6 +10,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -333,5 +334,9 @@ fn killed_at_any_moment_nothing_is_lost_and_few_events_are_sent_twice() {
         );
         kills += kills_here;
     }
-    println!("{kills} kills of {round} deliveries: nothing lost");
+    let told = writeln!(
+        std::io::stderr(),
+        "{kills} kills of {round} deliveries: nothing lost"
+    );
+    told.unwrap();
 }

@@ -55,3 +55,39 @@ def requests_of_a_clean_run(world, stack):
     total = sum(mine.values()) + sum(sources.values())
     costs_what_it_says(report, mine, sources, run_id)
     print(f"e2e:   {objects} objects, {total} requests, none denied", flush=True)
+
+
+# Name, day, objects per hour, bytes of each, format.
+SHAPES = [
+    ("few-large", "2024-07-01", 4, "4MiB", "parquet"),
+    ("many-small", "2024-07-02", 150, "16KiB", "ndjson"),
+    ("both", "2024-07-03", 40, "200KiB", "parquet"),
+]
+
+
+def forecast_is_right(world, stack):
+    """What a dry run forecasts is what the run then takes: requests, counted at the proxy, and bytes."""
+    for name, day, objects_per_hour, object_bytes, format_ in SHAPES:
+        run_id, backup = f"forecast-{name}", PROJECT / f"target/e2e/{name}"
+        shutil.rmtree(backup, ignore_errors=True)
+        run([PROJECT / "target/debug/event-recovery", "sample", backup, "--start", f"{day}T00", "--hours", "2",
+             "--objects-per-hour", str(objects_per_hour), "--object-bytes", object_bytes])
+        upload(world.account.client("s3"), backup)
+        window = {"start": f"{day}T00:00:00Z", "end": f"{day}T02:00:00Z", "format": format_}
+        forecast = stack.plan(run_id, dry_run=True, **window)["forecast"]
+        mark = world.proxy.mark()
+        stack.plan(run_id, **window)
+        stack.await_notification(run_id)
+        actual = stack.record(run_id, "report.json")["cost"]
+        mine = world.proxy.counts(mark, f"/_recovery/{run_id}/") + world.proxy.counts(mark, f"/execution_id={run_id}/")
+        mine += world.proxy.counts(mark, f"/main_stream/{day.replace('-', '/')}/")
+        counted = sum(count for (method, _, status), count in mine.items() if status < 400 and method != "DELETE")
+        kinds = ("destination_get", "destination_list", "destination_put", "source_get")
+        said = sum(forecast["requests"][kind] for kind in kinds)
+        usd = [cost["micro_usd"]["total"] / 1e6 for cost in (forecast, actual)]
+        print(f"e2e:   {name}: S3 requests {said} forecast, {counted} counted; bytes {forecast['bytes_read']:,} forecast, "
+              f"{actual['bytes_read']:,} read; GB-seconds {forecast['lambda_gb_seconds']} forecast, "
+              f"{actual['lambda_gb_seconds']} by the report; USD {usd[0]:.6f} forecast, {usd[1]:.6f} by the report", flush=True)
+        # As often as the auditor happens to look, besides.
+        check(abs(said - counted) <= counted / 10 + REQUESTS_OF_A_POLL, f"{name}: {said} forecast, {counted} counted: {mine}")
+        check(forecast["bytes_read"] == actual["bytes_read"], f"{forecast['bytes_read']} {actual['bytes_read']}")

@@ -331,7 +331,7 @@ def signing_key(world):
 SCENARIOS = [
     (recover_hard_sample, "recovery"), (dry_run_writes_nothing, "recovery"), (task_delivered_twice, "recovery"),
     (command_line, "recovery"), (schedule_fires_twice, "drill"), (events.each_event, "recovery"),
-    (counting.requests_of_a_clean_run, "recovery"), (signing.reports_are_signed, "drill"),
+    (counting.requests_of_a_clean_run, "recovery"), (counting.forecast_is_right, "recovery"), (signing.reports_are_signed, "drill"),
     (access.statements_are_needed, "recovery"), (access.nothing_more, "recovery"),
     (preflight.preflight_names_what_is_missing, "recovery"), (handling.runs_are_handled, "recovery"),
     (operator_policy.operators_handle_runs_and_read_no_content, "recovery"), (objects_that_cannot_be_read, "drill"), (network_fails, "recovery"),

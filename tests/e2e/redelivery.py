@@ -144,6 +144,10 @@ def topic_and_bus_and_stream(world, stack, lines):
     wanted = collections.Counter(line for line in lines if json.loads(line).get("domain") == domain)
     deliver = ["deliver", *of_run(stack), "--domain", domain, "--to"]
     url, arn = queue(world, "subscriber")
+    policy = {"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Service": ["sns.amazonaws.com", "events.amazonaws.com"]},
+        "Action": "sqs:SendMessage", "Resource": arn}]}
+    world.account.client("sqs").set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
     sns = world.account.client("sns")
     topic = sns.create_topic(Name="redelivered")["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})

@@ -109,7 +109,7 @@ impl Delivering<'_> {
                 false => self.senders.max(1),
             };
             let parts = self.parts_in_order(&report).await?;
-            let sent = parts
+            parts
                 .try_for_each_concurrent(senders, |part| {
                     let sender = PartSender {
                         destination: Arc::clone(&self.destination),
@@ -130,8 +130,7 @@ impl Delivering<'_> {
                         }
                     }
                 })
-                .await;
-            sent
+                .await
         };
         let ended = tokio::select! {
             ended = sending => ended,
