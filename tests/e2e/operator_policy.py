@@ -61,19 +61,25 @@ def operators_handle_runs_and_read_no_content(world, stack):
 class Person:
     """A user of the account with one of the policies of `infra/policies/`."""
 
-    def __init__(self, world, stack, name, policy):
-        self.world = world
+    def __init__(self, world, stack, name, policy, **values):
+        self.world, self.name = world, name
         iam = world.account.client("iam")
         iam.create_user(UserName=name)
         document = (PROJECT / "infra/policies" / policy).read_text()
         for placeholder, value in [
             ("PLACEHOLDER-destination-bucket", stack.bucket), ("PLACEHOLDER-prefix/", stack.prefix),
             ("PLACEHOLDER-your-account-id", ACCOUNT), ("PLACEHOLDER-stack-name", stack.name),
+            *((f"PLACEHOLDER-{what.replace('_', '-')}", value) for what, value in values.items()),
         ]:
             document = document.replace(placeholder, value)
         check("PLACEHOLDER" not in document, document)
-        iam.put_user_policy(UserName=name, PolicyName="all", PolicyDocument=document)
+        self.document = json.loads(document)
+        self.allow(self.document["Statement"])
         self.key = iam.create_access_key(UserName=name)["AccessKey"]
+
+    def allow(self, statements):
+        document = json.dumps({**self.document, "Statement": statements})
+        self.world.account.client("iam").put_user_policy(UserName=self.name, PolicyName="all", PolicyDocument=document)
 
     def program(self, *arguments, codes=(0,)):
         environment = {

@@ -9,6 +9,7 @@ import threading
 import time
 
 import truth
+from operator_policy import Person
 from stack import check, wait_until
 from world import PROGRAM, WORK, program
 
@@ -27,7 +28,7 @@ def events_are_given_back(world, stack):
     ids = {event_id(line) for line in lines} - {None}
     rows = [heals_a_consumer(world, stack, lines, ids), survives_kills(world, stack, lines),
             fifo_gets_each_once(world, stack, lines), topic_and_bus_and_stream(world, stack, lines),
-            breaker_trips(world, stack, lines)]
+            breaker_trips(world, stack, lines), has_a_policy(world, stack, lines)]
     print("e2e:   events given back:", *rows, sep="\ne2e:     ", flush=True)
 
 
@@ -206,3 +207,28 @@ def breaker_trips(world, stack, lines):
     check(report["events"]["pending"] == 0 and report["sent_twice_max"] == 0, f"{report}")
     check(bodies(drain(world, url)) == collections.Counter(lines), "the consumer got something else")
     return f"the breaker stopped the delivery {took:.1f} s after a dead letter; the rest followed"
+
+
+def has_a_policy(world, stack, lines):
+    """The policy for whoever delivers allows comparing and delivering, and without any statement of it a delivery fails."""
+    _, dead_arn = queue(world, "inbox-allowed-dead")
+    redrive = json.dumps({"deadLetterTargetArn": dead_arn, "maxReceiveCount": "1"})
+    url, arn = queue(world, "inbox-allowed", RedrivePolicy=redrive)
+    person = Person(world, stack, "deliverer", "deliverer.json", target_arn=arn, dead_letter_queue_arn=dead_arn)
+    run = ["--destination", f"s3://{stack.bucket}/{stack.prefix}".rstrip("/"), "--execution-id", RUN, "--json"]
+    nothing = WORK / "nothing.txt"
+    nothing.write_text("")
+    compared = person.program("compare", *run, "--received", nothing, codes=(3,))
+    check(compared["events"]["found"] == len(lines), f"{compared}")
+    canary = ["deliver", *run, "--to", arn, "--again", "--canary", "1", "--delivery-id"]
+    person.program(*canary, "allowed", codes=(3,))
+    statements = person.document["Statement"]
+    for statement in statements:
+        person.allow([other for other in statements if other is not statement])
+        person.program(*canary, f"without-{statement['Sid']}", codes=(1,))
+    person.allow(statements)
+    report = person.program("deliver", *run, "--to", arn, "--delivery-id", "allowed", "--again", codes=(0, 3))
+    check(report["events"]["pending"] == 0, f"{report}")
+    sent = bodies(drain(world, url))
+    check(sent == collections.Counter(lines), f"{sum(sent.values())} of {len(lines)} events are in the queue")
+    return f"each of the {len(statements)} statements of the deliverer's policy is needed, and they suffice"
