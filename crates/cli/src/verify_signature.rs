@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::ExitCode;
 
-use chrono::Utc;
+use chrono::{SecondsFormat, Utc};
 use event_recovery_pipeline::{
     PublicKey, SignatureError, SignedStatement, inspect, says_the_same, verify_signature,
 };
@@ -78,7 +78,7 @@ fn summary(found: &Verified) -> String {
             "verified: the run `{}` was `{}` when it was audited at {}; report, plan, receipts and files are as they were signed",
             signed.execution_id,
             signed.verdict.as_str(),
-            signed.audited_at.to_rfc3339()
+            signed.audited_at.to_rfc3339_opts(SecondsFormat::Secs, true)
         ),
         _ => format!("NOT VERIFIED: {}", found.problems.join("\n  ")),
     }
