@@ -6,6 +6,7 @@
 
 mod bucket;
 mod bucket_url;
+#[cfg(feature = "targets")]
 mod bus_target;
 #[cfg(feature = "deployment")]
 mod deployment;
@@ -15,14 +16,18 @@ mod multipart;
 mod notification;
 mod object_reader;
 mod part_memory;
+#[cfg(feature = "targets")]
 mod queue_target;
 mod queues;
 mod request_id;
 mod session;
 mod side;
 mod signing_key;
+#[cfg(feature = "targets")]
 mod stream_target;
+#[cfg(feature = "targets")]
 mod target;
+#[cfg(feature = "targets")]
 mod topic_target;
 
 use crate::endpoint::NameEndpoint;
@@ -30,10 +35,12 @@ use crate::endpoint::NameEndpoint;
 pub use aws_config::SdkConfig;
 pub use bucket::{Bucket, Encryption};
 pub use bucket_url::{BucketUrl, BucketUrlError};
+#[cfg(feature = "targets")]
 pub use bus_target::BusTarget;
 #[cfg(feature = "deployment")]
 pub use deployment::{Deployment, DeploymentError, InvocationError};
 pub use notification::{Topic, TopicError};
+#[cfg(feature = "targets")]
 pub use queue_target::QueueTarget;
 pub use queues::{Message, Queue};
 pub use session::{
@@ -42,7 +49,9 @@ pub use session::{
 };
 pub use side::Side;
 pub use signing_key::SigningKey;
+#[cfg(feature = "targets")]
 pub use stream_target::StreamTarget;
+#[cfg(feature = "targets")]
 pub use topic_target::TopicTarget;
 
 /// A client of S3. `path_style` for endpoints that have no name for each bucket.
