@@ -89,6 +89,10 @@ fn complete(number: u32) -> Value {
         },
         "objects": objects(sum("objects", "done"), 0),
         "bytes": bytes(sum("bytes", "read")), "events": counts(sum("events", "written")),
+        "kinds": {
+            "account": {"account-creation-1": 300, "account-status-change-2": sum("events", "written").saturating_sub(370)},
+            "cards": {"card-block-1": 60, "other": 10},
+        },
         "rejected_fragments": 0, "outside_tolerance_max_millis": 0, "foreign_names": 0,
         "output": {"files": 288, "bytes": 81_234_567}, "unrecovered": [], "rejected_files": [],
         "hours": hours,
