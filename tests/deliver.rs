@@ -161,6 +161,76 @@ fn only_what_a_comparison_found_to_be_missing_is_sent() {
 }
 
 #[test]
+fn a_comparison_of_a_run_that_has_changed_since_is_refused() {
+    let run = Recovered::new("20KiB");
+    let nothing = run.sample.destination("nothing.txt");
+    fs::write(&nothing, "").unwrap();
+    let compare = || {
+        let compared = event_recovery()
+            .args([
+                "compare",
+                "--json",
+                "--execution-id",
+                "run",
+                "--destination",
+            ])
+            .arg(&run.destination)
+            .arg("--received")
+            .arg(&nothing)
+            .output()
+            .unwrap();
+        let comparison: Value = serde_json::from_slice(&compared.stdout).unwrap();
+        comparison["comparison_id"].as_str().unwrap().to_owned()
+    };
+    let before = compare();
+    let hour = run.sample.backup().join("main_stream/2024/04/01/01");
+    let late = hour.join("late-object.json");
+    let event = fs::read(fs::read_dir(&hour).unwrap().next().unwrap().unwrap().path()).unwrap();
+    fs::write(&late, &event).unwrap();
+    let rechecked = event_recovery()
+        .args([
+            "recheck",
+            "--quiet",
+            "--execution-id",
+            "run",
+            "--destination",
+        ])
+        .arg(&run.destination)
+        .arg("--source")
+        .arg(run.sample.backup())
+        .status()
+        .unwrap();
+    assert!(matches!(rechecked.code(), Some(0 | 3)), "{rechecked}");
+    // The late events would pass for received.
+    let refused = run.deliver("late", &["--only-missing", &before]);
+    assert_eq!((refused.status.code(), refused.stdout.len()), (Some(1), 0));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("has changed since the comparison"), "{said}");
+    let sent = run.deliver("again", &["--only-missing", &compare()]);
+    let mut delivered = lines(&sent.stdout);
+    delivered.sort();
+    assert!(delivered == recovered_lines(&run.destination), "{sent:?}");
+}
+
+#[test]
+fn an_option_that_does_nothing_for_the_target_is_refused() {
+    let run = Recovered::new("20KiB");
+    for options in [
+        ["--detail-type", "x"],
+        ["--event-source", "x"],
+        ["--max-backlog", "1"],
+        ["--max-dead-letters", "1"],
+        ["--attribute", "a=b"],
+        ["--group-by", "/data"],
+    ] {
+        let refused = run.deliver("odd", &options);
+        assert_eq!(refused.status.code(), Some(2), "{options:?}: {refused:?}");
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains("has no effect on the target"), "{said}");
+    }
+}
+
+#[test]
 fn filters_are_counted_and_other_terms_need_another_delivery() {
     let run = Recovered::new("60KiB");
     let events = recovered_lines(&run.destination);

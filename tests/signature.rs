@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use chrono::Utc;
 use event_recovery_pipeline::{
-    ExecutionId, Ledger, LocalFolder, Sign, SignError, SignatureError, sign_report,
+    ExecutionId, Ledger, LocalFolder, Sign, SignError, SignatureError, digest, sign_report, to_json,
 };
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{DerSignature, SigningKey};
@@ -236,6 +236,32 @@ fn the_signature_of_an_older_report_does_not_hold_for_a_newer_one() {
     );
     run.sign(&local).unwrap();
     assert_eq!(run.verify(&key).0, 0);
+}
+
+/// A year later the program has another version, and counts what this one did not know of.
+#[test]
+fn software_of_another_version_verifies_what_was_signed() {
+    let run = SignedRun::new();
+    let (report, digests) = (run.ledger.report_key(), run.ledger.digests_key());
+    let path = run.record(&report);
+    let mut old: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    old["software"] = "event-recovery 0.0.9".into();
+    old.as_object_mut().unwrap().remove("kinds");
+    let bytes = serde_json::to_vec_pretty(&old).unwrap();
+    fs::write(&path, &bytes).unwrap();
+    let mut known: Value =
+        serde_json::from_slice(&fs::read(run.record(&digests)).unwrap()).unwrap();
+    old.as_object_mut().unwrap().remove("times");
+    let mut without_times = serde_json::to_vec_pretty(&old).unwrap();
+    without_times.push(b'\n');
+    known["report"] = digest(&without_times).into();
+    known.as_object_mut().unwrap().remove("digest");
+    fs::write(run.record(&digests), to_json(&digests, &known).unwrap()).unwrap();
+    let local = LocalKey::new(7);
+    run.sign(&local).unwrap();
+    let key = run.key_file("key.der", &local.der());
+    let (code, found) = run.verify(&key);
+    assert_eq!(code, 0, "{found}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use event_recovery_pipeline::{Fate, Outgoing, SendEvents, TargetError, TargetLimits};
 
 use crate::endpoint::NameEndpoint;
-use crate::target::{fate_of_failed, settle, target_failed};
+use crate::target::{fate_of_failed, settle, target_failed, without_retries};
 
 /// Bytes of one request ("Calculating PutEvents event entry size" in the EventBridge user guide).
 const BATCH_BYTES_MAX: usize = 256 * 1024;
@@ -38,7 +38,7 @@ impl BusTarget {
         source: &str,
         resources: Vec<String>,
     ) -> Self {
-        let settings = Builder::from(config).interceptor(NameEndpoint);
+        let settings = Builder::from(&without_retries(config)).interceptor(NameEndpoint);
         Self {
             client: Client::from_conf(settings.build()),
             arn: arn.to_owned(),

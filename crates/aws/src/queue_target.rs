@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::sqs_client;
 use crate::target::{
-    fate_of_failed, fifo_group, has_forbidden, plain_digest, settle, target_failed,
+    fate_of_failed, fifo_group, has_forbidden, plain_digest, settle, target_failed, without_retries,
 };
 
 /// Bytes of one message with its attributes, and of one request ("Amazon SQS message quotas" in the developer guide).
@@ -24,6 +24,8 @@ const BATCH_ENTRIES_MAX: usize = 10;
 /// A queue.
 pub struct QueueTarget {
     client: Client,
+    /// Sends each request once.
+    sender: Client,
     /// Its ARN, by which it is recognised.
     arn: String,
     url: String,
@@ -88,6 +90,7 @@ impl QueueTarget {
             is_fifo: url.ends_with(".fifo"),
             message_bytes_max: size.min(MESSAGE_BYTES_MAX),
             client,
+            sender: sqs_client(&without_retries(config)),
             url,
             attributes,
             group: group.to_owned(),
@@ -188,7 +191,7 @@ impl SendEvents for QueueTarget {
             entries.push(self.entry(index, event)?);
         }
         let answer = self
-            .client
+            .sender
             .send_message_batch()
             .queue_url(&self.url)
             .set_entries(Some(entries))

@@ -11,7 +11,7 @@ use event_recovery_pipeline::{
 };
 
 use crate::endpoint::NameEndpoint;
-use crate::target::{fate_of_failed, fifo_group, settle, target_failed};
+use crate::target::{fate_of_failed, fifo_group, settle, target_failed, without_retries};
 
 /// Bytes of one record with its key ("PutRecords" in the Kinesis API reference).
 const RECORD_BYTES_MAX: usize = 1024 * 1024;
@@ -29,7 +29,7 @@ pub struct StreamTarget {
 impl StreamTarget {
     /// The stream with this ARN.
     pub fn new(config: &SdkConfig, arn: &str) -> Self {
-        let settings = Builder::from(config).interceptor(NameEndpoint);
+        let settings = Builder::from(&without_retries(config)).interceptor(NameEndpoint);
         Self {
             client: Client::from_conf(settings.build()),
             arn: arn.to_owned(),

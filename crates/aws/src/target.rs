@@ -1,5 +1,7 @@
 //! What all targets of deliveries have in common.
 
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -21,6 +23,15 @@ const LATER: [&str; 9] = [
     "ServiceUnavailable",
     "ProvisionedThroughputExceededException",
 ];
+
+/// A configuration whose clients send each request once. A repetition that nobody counts would be one more event that may be
+/// sent twice; deliveries repeat by themselves.
+pub(crate) fn without_retries(config: &SdkConfig) -> SdkConfig {
+    config
+        .to_builder()
+        .retry_config(RetryConfig::disabled())
+        .build()
+}
 
 /// A request that failed as a whole.
 pub(crate) fn target_failed<E>(target: &str, error: SdkError<E, HttpResponse>) -> TargetError

@@ -10,7 +10,7 @@ use event_recovery_pipeline::{Fate, Outgoing, SendEvents, TargetError, TargetLim
 
 use crate::sns_client;
 use crate::target::{
-    fate_of_failed, fifo_group, has_forbidden, plain_digest, settle, target_failed,
+    fate_of_failed, fifo_group, has_forbidden, plain_digest, settle, target_failed, without_retries,
 };
 
 /// Bytes of one request with all attributes ("PublishBatch" in the SNS API reference).
@@ -29,7 +29,7 @@ impl TopicTarget {
     /// The topic with this ARN. Messages get these attributes.
     pub fn new(config: &SdkConfig, arn: &str, attributes: BTreeMap<String, String>) -> Self {
         Self {
-            client: sns_client(config),
+            client: sns_client(&without_retries(config)),
             arn: arn.to_owned(),
             attributes,
         }

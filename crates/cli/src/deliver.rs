@@ -13,8 +13,8 @@ use chrono::{DateTime, Utc};
 use event_recovery_aws::{BusTarget, QueueTarget, StreamTarget, TopicTarget};
 use event_recovery_pipeline::{
     BATCH_EVENTS_MAX, ComparisonId, Delivering, DeliveryForecast, DeliveryReport, DeliveryTerms,
-    ExecutionId, Fate, Filters, Outgoing, Pace, SendEvents, Stop, TargetError, TargetLimits,
-    Unwatched, WatchConsumer, digest,
+    ExecutionId, Fate, Outgoing, Pace, SendEvents, Stop, TargetError, TargetLimits, Unwatched,
+    WatchConsumer, digest,
 };
 
 use crate::bytes::{grouped, size};
@@ -194,17 +194,16 @@ fn terms(arguments: &DeliverArguments, target: &str) -> Result<DeliveryTerms, Fa
     Ok(DeliveryTerms {
         target: target.to_owned(),
         only_missing,
-        filters: Filters {
-            domains: arguments.domains.iter().cloned().collect(),
-            event_types: arguments.event_types.iter().cloned().collect(),
-            exclude_domains: arguments.exclude_domains.iter().cloned().collect(),
-            exclude_event_types: arguments.exclude_event_types.iter().cloned().collect(),
-            dedupe: None,
-        },
+        filters: arguments.filters.to_filters(),
         from: instant("--from-arrival", &arguments.from_arrival)?,
         to: instant("--until-arrival", &arguments.until_arrival)?,
         group_by: arguments.group_by.clone(),
         ordered: arguments.order,
+        detail_type: arguments.detail_type.clone(),
+        event_source: match Service::of(&arguments.to) {
+            Some(Service::Bus) => Some(event_source(arguments).to_owned()),
+            _ => None,
+        },
         again: arguments.again,
         attributes: own_attributes(arguments)?,
     })
@@ -230,12 +229,98 @@ fn pace(arguments: &DeliverArguments) -> Pace {
     }
 }
 
+/// The kinds of targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Service {
+    StandardOutput,
+    Queue,
+    Topic,
+    Bus,
+    Stream,
+}
+
+impl Service {
+    fn of(to: &str) -> Option<Self> {
+        let is_queue_url = to.starts_with("https://sqs.") || to.starts_with("http://");
+        let service = to
+            .strip_prefix("arn:")
+            .and_then(|arn| arn.split(':').nth(1));
+        match service {
+            _ if to == "-" => Some(Self::StandardOutput),
+            Some("sqs") => Some(Self::Queue),
+            Some("sns") => Some(Self::Topic),
+            Some("events") => Some(Self::Bus),
+            Some("kinesis") => Some(Self::Stream),
+            None if is_queue_url => Some(Self::Queue),
+            _ => None,
+        }
+    }
+}
+
+/// The kind of the target. An option that does nothing there is refused.
+fn service_of(arguments: &DeliverArguments) -> Result<Service, Failure> {
+    let to = arguments.to.as_str();
+    let Some(service) = Service::of(to) else {
+        return Err(Failure::usage(format!("`--to`: `{to}` is not a target")).hint(
+            "it takes the ARN of an SQS queue, an SNS topic, an EventBridge bus or a Kinesis stream, the URL of a queue, or `-` \
+             for standard output",
+        ));
+    };
+    let has_groups = service == Service::Stream || to.ends_with(".fifo");
+    let has_attributes = !matches!(service, Service::StandardOutput | Service::Stream);
+    let rows = [
+        (
+            arguments.detail_type.is_some(),
+            service == Service::Bus,
+            "--detail-type",
+        ),
+        (
+            arguments.event_source.is_some(),
+            service == Service::Bus,
+            "--event-source",
+        ),
+        (
+            arguments.max_backlog.is_some(),
+            service == Service::Queue,
+            "--max-backlog",
+        ),
+        (
+            arguments.max_dead_letters.is_some(),
+            service == Service::Queue,
+            "--max-dead-letters",
+        ),
+        (
+            !arguments.attributes.is_empty(),
+            has_attributes,
+            "--attribute",
+        ),
+        (arguments.group_by.is_some(), has_groups, "--group-by"),
+    ];
+    match rows
+        .iter()
+        .find(|(is_given, has_effect, _)| *is_given && !has_effect)
+    {
+        Some((_, _, option)) => Err(Failure::usage(format!(
+            "`{option}` has no effect on the target `{to}`"
+        ))),
+        None => Ok(service),
+    }
+}
+
+fn event_source(arguments: &DeliverArguments) -> &str {
+    arguments
+        .event_source
+        .as_deref()
+        .unwrap_or("event-recovery")
+}
+
 async fn open(
     arguments: &DeliverArguments,
     attributes: &BTreeMap<String, String>,
 ) -> Result<Place, Failure> {
     let to = arguments.to.as_str();
-    if to == "-" {
+    let service = service_of(arguments)?;
+    if service == Service::StandardOutput {
         let stdout = streams::stdout().map_err(|error| Failure::of_stdout("the events", &error))?;
         let failed = Arc::new(OnceLock::new());
         return Ok(Place {
@@ -248,52 +333,41 @@ async fn open(
         });
     }
     let config = aws_session(&arguments.ledger.aws).await;
-    let run = &arguments.ledger.execution_id;
-    let is_queue_url = to.starts_with("https://sqs.") || to.starts_with("http://");
-    let service = match to.strip_prefix("arn:") {
-        Some(arn) => arn.split(':').nth(1).unwrap_or_default(),
-        None if is_queue_url => "sqs",
-        None => "",
-    };
-    let unwatched = |target: Arc<dyn SendEvents>| Place {
-        target,
-        watch: Arc::new(Unwatched),
-        stdout_failed: Arc::default(),
-    };
-    match service {
-        "sqs" => {
-            let group = format!("event-recovery-{run}");
-            let most = arguments.max_dead_letters;
+    let mut watch: Arc<dyn WatchConsumer> = Arc::new(Unwatched);
+    let target: Arc<dyn SendEvents> = match service {
+        Service::StandardOutput | Service::Queue => {
+            let group = format!("event-recovery-{}", arguments.ledger.execution_id);
+            let most = arguments.max_dead_letters.unwrap_or(0);
             let queue = QueueTarget::open(&config, to, attributes.clone(), &group, most).await?;
+            if !queue.is_watched() && !arguments.ledger.output.quiet {
+                say(
+                    "the queue has no dead-letter queue, so nothing tells whether its consumer fails",
+                );
+            }
             let queue = Arc::new(queue);
-            return Ok(Place {
-                target: queue.clone(),
-                watch: queue,
-                stdout_failed: Arc::default(),
-            });
+            watch = queue.clone();
+            queue
         }
-        "sns" => {
-            let topic = TopicTarget::new(&config, to, attributes.clone());
-            return Ok(unwatched(Arc::new(topic)));
-        }
-        "events" => {
+        Service::Topic => Arc::new(TopicTarget::new(&config, to, attributes.clone())),
+        Service::Bus => {
             let resources = attributes
                 .iter()
                 .map(|(name, value)| format!("{name}={value}"));
-            let bus = BusTarget::new(
+            Arc::new(BusTarget::new(
                 &config,
                 to,
                 arguments.detail_type.clone(),
-                &arguments.event_source,
+                event_source(arguments),
                 resources.collect(),
-            );
-            return Ok(unwatched(Arc::new(bus)));
+            ))
         }
-        "kinesis" => return Ok(unwatched(Arc::new(StreamTarget::new(&config, to)))),
-        _ => {}
-    }
-    Err(Failure::usage(format!("`--to`: `{to}` is not a target"))
-        .hint("it takes the ARN of an SQS queue, an SNS topic, an EventBridge bus or a Kinesis stream, the URL of a queue, or `-` for standard output"))
+        Service::Stream => Arc::new(StreamTarget::new(&config, to)),
+    };
+    Ok(Place {
+        target,
+        watch,
+        stdout_failed: Arc::default(),
+    })
 }
 
 fn forecast_summary(found: &DeliveryForecast) -> String {

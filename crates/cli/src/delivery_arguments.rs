@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::handling_arguments::LedgerArguments;
 use crate::location::Location;
+use crate::request_arguments::FilterArguments;
 
 /// Most parts of a run that are sent at the same time.
 const SENDERS_MAX: i64 = 64;
@@ -69,18 +70,8 @@ pub(crate) struct DeliverArguments {
     /// Only what this comparison found to be missing
     #[arg(long, value_name = "COMPARISON")]
     pub(crate) only_missing: Option<String>,
-    /// Only events of this domain, which may be a pattern such as `card*`; may be given several times
-    #[arg(long = "domain", value_name = "D")]
-    pub(crate) domains: Vec<String>,
-    /// Only events of this type or pattern; may be given several times
-    #[arg(long = "event-type", value_name = "T")]
-    pub(crate) event_types: Vec<String>,
-    /// No events of this domain or pattern; may be given several times
-    #[arg(long = "exclude-domain", value_name = "D")]
-    pub(crate) exclude_domains: Vec<String>,
-    /// No events of this type or pattern; may be given several times
-    #[arg(long = "exclude-event-type", value_name = "T")]
-    pub(crate) exclude_event_types: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filters: FilterArguments,
     /// Only events that arrived at this instant or later (RFC 3339)
     #[arg(long, value_name = "WHEN")]
     pub(crate) from_arrival: Option<String>,
@@ -106,9 +97,9 @@ pub(crate) struct DeliverArguments {
     /// On a bus: the detail type [default: each event's own type]
     #[arg(long, value_name = "TEXT")]
     pub(crate) detail_type: Option<String>,
-    /// On a bus: the source
-    #[arg(long, value_name = "TEXT", default_value = "event-recovery")]
-    pub(crate) event_source: String,
+    /// On a bus: the source [default: event-recovery]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) event_source: Option<String>,
     /// Events per second of all senders together [default: as fast as the target takes them]
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<NonZeroU32>,
@@ -118,9 +109,9 @@ pub(crate) struct DeliverArguments {
     /// Stop once so many events are sent; without this, the same command goes on
     #[arg(long, value_name = "N")]
     pub(crate) canary: Option<u64>,
-    /// Stop once the queue's dead-letter queue has more than so many messages more than when sending began
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) max_dead_letters: u64,
+    /// Stop once the queue's dead-letter queue has more than so many messages more than when sending began [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_dead_letters: Option<u64>,
     /// Stop after so many seconds
     #[arg(long, value_name = "SECONDS")]
     pub(crate) for_secs: Option<u64>,

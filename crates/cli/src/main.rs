@@ -23,6 +23,7 @@ mod preflight;
 mod progress;
 mod recheck;
 mod report;
+mod request_arguments;
 mod resume;
 mod run;
 mod runtime;

@@ -235,16 +235,16 @@ impl Job<'_> {
         option("format", Format::of(self.request.output).as_str());
         let compression = Compression::of(self.request.output);
         option("compression", compression.as_str());
-        for domain in &arguments.request.domains {
+        for domain in &arguments.request.filters.domains {
             option("domain", domain);
         }
-        for event_type in &arguments.request.event_types {
+        for event_type in &arguments.request.filters.event_types {
             option("event-type", event_type);
         }
-        for domain in &arguments.request.exclude_domains {
+        for domain in &arguments.request.filters.exclude_domains {
             option("exclude-domain", domain);
         }
-        for event_type in &arguments.request.exclude_event_types {
+        for event_type in &arguments.request.filters.exclude_event_types {
             option("exclude-event-type", event_type);
         }
         if let Some(dedupe) = self.request.dedupe {

@@ -173,6 +173,8 @@ fn terms() -> DeliveryTerms {
         from: None,
         to: None,
         group_by: None,
+        detail_type: None,
+        event_source: None,
         ordered: false,
         again: false,
         attributes: BTreeMap::new(),
@@ -268,7 +270,13 @@ async fn throttled_events_are_sent_again_alone() {
 #[tokio::test]
 async fn requests_without_an_answer_are_counted_as_what_may_be_sent_twice() {
     let (sandbox, events) = recovered().await;
-    let inbox = Arc::new(Inbox::new([Mood::Silent, Mood::Well, Mood::Silent]));
+    let inbox = Arc::new(Inbox::new([
+        Mood::Silent,
+        Mood::Silent,
+        Mood::Silent,
+        Mood::Well,
+        Mood::Silent,
+    ]));
     let report = Case::new(&sandbox, "d").deliver(&inbox).await.unwrap();
     check_balance(&report);
     assert_eq!(report.verdict, Verdict::Complete);
@@ -504,4 +512,52 @@ async fn dropped_at_any_moment_nothing_is_lost_and_what_is_sent_twice_is_bounded
         );
     }
     assert!(kills > 50, "{kills} kills");
+}
+
+/// A salvaged object that is recovered as a whole later has other files: positions in the old ones mean nothing.
+#[tokio::test]
+async fn what_was_sent_of_files_that_were_written_anew_is_sent_again_and_nothing_is_taken_for_sent()
+{
+    let (sandbox, events) = recovered().await;
+    let inbox = Arc::new(Inbox::new([]));
+    Case::new(&sandbox, "d").deliver(&inbox).await.unwrap();
+    // One event more at the beginning: each position is that of another event.
+    let first = event("2-new", "2024-04-01T00:02:00Z");
+    let content = first.clone() + &events[EVENTS as usize..2 * EVENTS as usize].concat();
+    let other = Sandbox::new();
+    for number in [1, 2, 3] {
+        let time = format!("2024-04-01T00:0{number}:00Z");
+        let range = (number as usize - 1) * EVENTS as usize..number as usize * EVENTS as usize;
+        let of_object = match number {
+            2 => content.clone(),
+            _ => events[range].concat(),
+        };
+        other.back_up(&object_key(&time, number), of_object);
+    }
+    other
+        .recover(request(json!({"format": "ndjson"})), &id("run"))
+        .await;
+    // The other run has the same delivery in its ledger.
+    for (path, bytes) in sandbox.tree() {
+        if path.contains("/deliveries/") {
+            other.overwrite(&path, bytes);
+        }
+    }
+    let again = Case::new(&other, "d").deliver(&inbox).await.unwrap();
+    check_balance(&again);
+    assert_eq!(again.verdict, Verdict::Complete, "{again:?}");
+    let counts = inbox.counts();
+    assert_eq!(
+        counts[&first], 1,
+        "the new event was taken for one that was sent"
+    );
+    assert_eq!(counts.len(), events.len() + 1);
+    let twice: u64 = counts.values().map(|count| count - 1).sum();
+    assert_eq!(
+        (twice, again.sent_twice_max),
+        (u64::from(EVENTS), u64::from(EVENTS))
+    );
+    // Another delivery knows as little of the old files.
+    let later = Case::new(&other, "e").deliver(&inbox).await.unwrap();
+    assert_eq!(later.events.fates.earlier, events.len() as u64 + 1);
 }

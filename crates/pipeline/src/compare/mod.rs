@@ -24,9 +24,8 @@ use crate::compare::sorter::{Keyed, Sorted, Sorter};
 use crate::ledger::report::Report;
 use crate::ledger::{LEDGER_VERSION, Ledger, RequestRecord, SOFTWARE, read_record, to_json};
 use crate::recovered::lines::EventLines;
-use crate::recovered::parts::parts;
-use crate::storage::listing::list_all;
-use crate::storage::{RunStorage, StorageError};
+use crate::recovered::parts::{RunFingerprint, etag_of, parts};
+use crate::storage::RunStorage;
 
 /// Bytes of the digest of an event.
 const DIGEST_BYTES: usize = 32;
@@ -67,7 +66,7 @@ impl Comparing<'_> {
             return Err(CompareError::NotAudited(ledger.execution_id().clone()));
         };
         let mut files = IdFiles::new(&*self.destination, ledger, ComparisonId::new(now));
-        let (run_ids, mut events) = self.run_ids(&mut files).await?;
+        let (run_ids, mut events, outputs) = self.run_ids(&mut files).await?;
         let (received_ids, inputs) = self.received_ids().await?;
         let mut found = Join::default();
         found.join(run_ids, received_ids, &mut files).await?;
@@ -90,6 +89,7 @@ impl Comparing<'_> {
             created_at: now,
             run_verdict: report.verdict,
             run_is_final: report.finality.is_some_and(|finality| finality.is_final),
+            outputs,
             column: self.column.clone(),
             inputs,
             events,
@@ -117,11 +117,13 @@ impl Comparing<'_> {
     async fn run_ids(
         &self,
         files: &mut IdFiles<'_>,
-    ) -> Result<(Sorted, ComparedEvents), CompareError> {
+    ) -> Result<(Sorted, ComparedEvents, String), CompareError> {
         let mut sorter = Sorter::new(self.folder, DIGEST_BYTES);
         let mut events = ComparedEvents::default();
+        let mut fingerprint = RunFingerprint::default();
         let mut parts = parts(&*self.destination, self.ledger);
         while let Some(part) = parts.try_next().await? {
+            fingerprint.add(&part);
             let mut position = 0;
             for output in part.outputs {
                 let etag = etag_of(&*self.destination, &output.key).await?;
@@ -152,7 +154,7 @@ impl Comparing<'_> {
             }
         }
         let sorted = tokio::task::spawn_blocking(move || sorter.sorted()).await??;
-        Ok((sorted, events))
+        Ok((sorted, events, fingerprint.finish()))
     }
 
     async fn received_ids(&self) -> Result<(Sorted, Vec<ComparedInput>), CompareError> {
@@ -178,15 +180,6 @@ impl Comparing<'_> {
         let sorted = tokio::task::spawn_blocking(move || sorter.sorted()).await??;
         Ok((sorted, inputs))
     }
-}
-
-/// The etag of a file that a receipt names.
-async fn etag_of(storage: &dyn RunStorage, key: &str) -> Result<String, StorageError> {
-    let listed = list_all(storage, key).await?;
-    let found = listed.into_iter().find(|object| object.key == key);
-    found
-        .map(|object| object.etag)
-        .ok_or_else(|| crate::recovered::lines::gone(key))
 }
 
 /// What the comparison has come to.

@@ -55,6 +55,8 @@ pub struct Comparison {
     pub run_verdict: Verdict,
     /// Whether that was final.
     pub run_is_final: bool,
+    /// A digest of what the run had written: a delivery of what is missing is refused once the run has changed.
+    pub outputs: String,
     /// The column of CSV and Parquet.
     pub column: String,
     /// The files with the ids that the consumer has.

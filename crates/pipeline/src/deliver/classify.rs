@@ -10,11 +10,10 @@ use tokio::sync::mpsc;
 use crate::deliver::missing::Missing;
 use crate::deliver::record::DeliveryTerms;
 use crate::deliver::target::Outgoing;
-use crate::recovered::lines::{EventLines, gone};
-use crate::recovered::parts::Part;
+use crate::recovered::lines::EventLines;
+use crate::recovered::parts::{Part, etag_of};
 use crate::request::filters::FilterMatcher;
 use crate::request::window::epoch_nanos;
-use crate::storage::listing::list_all;
 use crate::storage::{RunStorage, StorageError};
 
 /// What is to be done with an event.
@@ -70,6 +69,13 @@ pub(crate) async fn read_part(
     into: mpsc::Sender<Result<Found, StorageError>>,
 ) {
     let mut first = 0;
+    // Files that were written anew since hold other events at the same positions.
+    let scope = format!(
+        "{}/{}/{}",
+        rules.scope,
+        part.task.as_str(),
+        part.fingerprint()
+    );
     for output in &part.outputs {
         let next = first + output.rows;
         if next <= known.position {
@@ -86,7 +92,7 @@ pub(crate) async fn read_part(
         let (storage, output) = (Arc::clone(&storage), output.clone());
         let (rules, task, events) = (Arc::clone(&rules), part.task.clone(), into.clone());
         let (sent, earlier) = (known.sent.clone(), known.earlier.clone());
-        let begin = known.position;
+        let (begin, scope) = (known.position, scope.clone());
         let reading = tokio::task::spawn_blocking(move || {
             let mut whole = EventLines::new(storage.open_here(&output.key, &etag)?, &output)?;
             while whole.next()?.is_some() {}
@@ -120,7 +126,7 @@ pub(crate) async fn read_part(
                         Some(pointer) if is_sent => group_of(event, pointer),
                         _ => None,
                     },
-                    place: format!("{}/{}/{at}", rules.scope, task.as_str()),
+                    place: format!("{scope}/{at}"),
                 };
                 let found = Found {
                     position: at,
@@ -215,12 +221,6 @@ fn group_of(event: &[u8], pointer: &str) -> Option<String> {
         Value::Bool(is) => Some(is.to_string()),
         _ => None,
     }
-}
-
-async fn etag_of(storage: &dyn RunStorage, key: &str) -> Result<String, StorageError> {
-    let listed = list_all(storage, key).await?;
-    let found = listed.into_iter().find(|object| object.key == key);
-    found.map(|object| object.etag).ok_or_else(|| gone(key))
 }
 
 #[cfg(test)]

@@ -31,6 +31,9 @@ pub enum DeliverError {
     /// There is no such comparison.
     #[error("the run has no comparison `{0}`")]
     UnknownComparison(ComparisonId),
+    /// The run has written something else since.
+    #[error("the run has changed since the comparison `{0}` was made")]
+    RunChanged(ComparisonId),
     /// More ids are missing than a delivery can keep in memory.
     #[error(
         "the comparison found {missing} ids to be missing, more than a delivery keeps in memory"
@@ -83,6 +86,9 @@ impl DeliverError {
             }
             Self::UnknownComparison(_) => {
                 "`event-recovery compare` prints the id of the comparison that it makes"
+            }
+            Self::RunChanged(_) => {
+                "compare again, and deliver what the new comparison finds: what was sent to the same target is left out"
             }
             Self::TooManyMissing { .. } => {
                 "deliver without `--only-missing`, or compare and deliver runs of shorter ranges"

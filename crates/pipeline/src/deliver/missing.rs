@@ -21,6 +21,8 @@ pub(crate) struct Missing {
     starts: Vec<u64>,
     /// Events without an id, by task.
     positions: HashMap<String, HashSet<u64>>,
+    /// Of what the run had written.
+    pub(crate) outputs: String,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +46,10 @@ impl Missing {
                 missing: comparison.missing,
             });
         }
-        let mut missing = Self::default();
+        let mut missing = Self {
+            outputs: comparison.outputs.clone(),
+            ..Self::default()
+        };
         let prefix = ledger.comparison_prefix(id);
         for number in 1..=comparison.missing_files {
             let key = format!("{prefix}missing/{number}.ids");

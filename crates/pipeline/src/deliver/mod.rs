@@ -17,6 +17,7 @@ use event_recovery_format::OutputFormat;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::backup::object_time::ObjectTime;
+use crate::compare::record::ComparisonId;
 use crate::deliver::classify::{Decision, Known, Rules, read_part};
 use crate::deliver::error::DeliverError;
 use crate::deliver::missing::Missing;
@@ -29,7 +30,7 @@ use crate::ledger::report::{Report, Verdict};
 use crate::ledger::{
     LEDGER_VERSION, Ledger, LedgerError, RequestRecord, SOFTWARE, find_record, read_record, to_json,
 };
-use crate::recovered::parts::{Part, parts};
+use crate::recovered::parts::{Part, RunFingerprint, parts};
 use crate::request::execution_id::ExecutionId;
 use crate::storage::{Precondition, RunStorage, Written};
 
@@ -170,13 +171,9 @@ impl Delivering<'_> {
         while let Some(part) = parts.try_next().await? {
             let known = Known {
                 sent: Default::default(),
-                earlier: part::earlier_positions(
-                    &*self.destination,
-                    self.ledger,
-                    &earlier,
-                    &part.task,
-                )
-                .await?,
+                earlier: part::earlier_positions(&*self.destination, self.ledger, &earlier, &part)
+                    .await?
+                    .positions,
                 position: 0,
             };
             let (into, mut events) = tokio::sync::mpsc::channel(EVENTS_AHEAD);
@@ -240,12 +237,26 @@ impl Delivering<'_> {
         Ok(Rules {
             filters: filters.map_err(|error| DeliverError::Filters(error.to_string()))?,
             missing: match &self.terms.only_missing {
-                Some(id) => Some(Missing::read(&*self.destination, self.ledger, id).await?),
+                Some(id) => Some(self.missing(id).await?),
                 None => None,
             },
             scope: format!("{}/{}", self.ledger.execution_id(), self.delivery_id),
             terms: self.terms.clone(),
         })
+    }
+
+    /// What the comparison found. It must be of what the run has now: events that came since would pass for received.
+    async fn missing(&self, id: &ComparisonId) -> Result<Missing, DeliverError> {
+        let missing = Missing::read(&*self.destination, self.ledger, id).await?;
+        let mut fingerprint = RunFingerprint::default();
+        let mut parts = parts(&*self.destination, self.ledger);
+        while let Some(part) = parts.try_next().await? {
+            fingerprint.add(&part);
+        }
+        match fingerprint.finish() == missing.outputs {
+            true => Ok(missing),
+            false => Err(DeliverError::RunChanged(id.clone())),
+        }
     }
 
     /// Writes what was asked for, or compares it with what was asked for before.
@@ -352,6 +363,8 @@ fn other_term(known: &DeliveryTerms, asked: &DeliveryTerms) -> Option<&'static s
         (known.group_by != asked.group_by, "group"),
         (known.ordered != asked.ordered, "order"),
         (known.again != asked.again, "choice of sending again"),
+        (known.detail_type != asked.detail_type, "detail type"),
+        (known.event_source != asked.event_source, "source"),
         (known.attributes != asked.attributes, "attribute"),
     ]
     .iter()

@@ -52,7 +52,9 @@ struct Kept {
 impl PartSender<'_> {
     /// Sends what is left of the part, or until the delivery stops.
     pub(crate) async fn send(&self, part: Part) -> Result<(), DeliverError> {
-        let Some(mut kept) = self.claim(&part).await? else {
+        let earlier =
+            earlier_positions(&*self.destination, self.ledger, self.earlier, &part).await?;
+        let Some(mut kept) = self.claim(&part, &earlier).await? else {
             return Ok(());
         };
         let sent = kept.record.recent.iter().map(|sent| sent.position);
@@ -60,8 +62,7 @@ impl PartSender<'_> {
             sent: sent
                 .filter(|position| *position >= kept.record.position)
                 .collect(),
-            earlier: earlier_positions(&*self.destination, self.ledger, self.earlier, &part.task)
-                .await?,
+            earlier: earlier.positions,
             position: kept.record.position,
         };
         let task = part.task.clone();
@@ -84,43 +85,50 @@ impl PartSender<'_> {
     }
 
     /// Takes the part for this process; `None` if nothing is left of it.
-    async fn claim(&self, part: &Part) -> Result<Option<Kept>, DeliverError> {
+    async fn claim(&self, part: &Part, earlier: &Earlier) -> Result<Option<Kept>, DeliverError> {
         let key = part_key(self.ledger, self.delivery_id, &part.task);
+        let outputs = part.fingerprint();
         let known = find_record::<PartRecord>(&*self.destination, &key).await?;
-        let (record, precondition) = match known {
-            Some((known, _)) if known.state == PartState::Done => return Ok(None),
-            Some((known, etag)) => (
-                PartRecord {
-                    interruptions: known.interruptions
-                        + u64::from(known.state == PartState::Sending),
-                    ..known
-                },
-                Precondition::Unchanged(etag),
-            ),
-            None => (
-                PartRecord {
-                    version: LEDGER_VERSION,
-                    software: SOFTWARE.to_owned(),
-                    key: part.key.clone(),
-                    state: PartState::Sending,
-                    events: part.events(),
-                    position: 0,
-                    counts: FateCounts::default(),
-                    interruptions: 0,
-                    sent_files: 0,
-                    recent: Vec::new(),
-                    refused: Vec::new(),
-                },
-                Precondition::Absent,
-            ),
-        };
-        let record = PartRecord {
+        let new = PartRecord {
             version: LEDGER_VERSION,
             software: SOFTWARE.to_owned(),
+            key: part.key.clone(),
+            outputs: outputs.clone(),
             state: PartState::Sending,
-            ..record
+            events: part.events(),
+            position: 0,
+            counts: FateCounts::default(),
+            interruptions: earlier.interruptions,
+            resent: earlier.resent,
+            sent_files: 0,
+            recent: Vec::new(),
+            refused: Vec::new(),
         };
-        // An object that was recovered again since has the same events: a receipt that is done never changes.
+        let (record, precondition) = match known {
+            Some((known, _)) if known.state == PartState::Done && known.outputs == outputs => {
+                return Ok(None);
+            }
+            Some((known, etag)) => {
+                let died = u64::from(known.state == PartState::Sending);
+                let interruptions = known.interruptions + died;
+                let record = match known.outputs == outputs {
+                    true => PartRecord {
+                        software: new.software,
+                        state: new.state,
+                        interruptions,
+                        ..known
+                    },
+                    // The object was recovered again: nothing says which of its events those were that were sent.
+                    false => PartRecord {
+                        interruptions,
+                        resent: known.resent + known.sent(),
+                        ..new
+                    },
+                };
+                (record, Precondition::Unchanged(etag))
+            }
+            None => (new, Precondition::Absent),
+        };
         let etag = self.write(&key, &record, precondition).await?;
         Ok(Some(Kept { key, etag, record }))
     }
@@ -168,7 +176,9 @@ impl PartSender<'_> {
                 .partition(|sent| sent.position < position);
             kept.record.recent = ahead;
             kept.record.sent_files += 1;
-            let key = sent_key(self.ledger, self.delivery_id, task, kept.record.sent_files);
+            let record = &kept.record;
+            let (outputs, number) = (&record.outputs, record.sent_files);
+            let key = sent_key(self.ledger, self.delivery_id, task, outputs, number);
             let mut lines = Vec::new();
             for sent in &passed {
                 serde_json::to_writer(&mut lines, sent).map_err(|error| LedgerError::Invalid {
@@ -199,7 +209,7 @@ impl PartSender<'_> {
             }
             let is_sent = !batch.to_send().is_empty();
             let outcome = match is_sent {
-                true => self.send_batch(batch.to_send()).await,
+                true => self.send_batch(batch.to_send(), task, kept).await?,
                 false => Sent::default(),
             };
             let before = kept.record.position;
@@ -210,7 +220,6 @@ impl PartSender<'_> {
                 kept.record.counts.sent - sent_before,
                 kept.record.position - before - (kept.record.counts.sent - sent_before),
             );
-            kept.record.interruptions += u64::from(outcome.is_uncertain);
             if is_sent || left_out >= LEFT_OUT_MAX {
                 left_out = 0;
                 self.keep(task, kept).await?;
@@ -275,7 +284,14 @@ impl PartSender<'_> {
     }
 
     /// Sends the events until each has a fate, the target fails, or the delivery stops.
-    async fn send_batch(&self, events: Vec<&Outgoing>) -> Sent {
+    ///
+    /// A request without an answer is recorded before the next one: what it held may be sent twice.
+    async fn send_batch(
+        &self,
+        events: Vec<&Outgoing>,
+        task: &TaskId,
+        kept: &mut Kept,
+    ) -> Result<Sent, DeliverError> {
         let mut sent = Sent {
             fates: vec![None; events.len()],
             ..Sent::default()
@@ -286,7 +302,7 @@ impl PartSender<'_> {
                 .filter(|index| sent.fates[*index].is_none())
                 .collect();
             if open.is_empty() {
-                return sent;
+                return Ok(sent);
             }
             let may_send = self
                 .gate
@@ -295,7 +311,7 @@ impl PartSender<'_> {
                 && self.gate.pass(open.len()).await;
             if !may_send {
                 sent.is_stopped = true;
-                return sent;
+                return Ok(sent);
             }
             let batch: Vec<Outgoing> = open.iter().map(|index| events[*index].clone()).collect();
             match self.target.send(&batch).await {
@@ -307,22 +323,24 @@ impl PartSender<'_> {
                         }
                     }
                     if sent.fates.iter().all(Option::is_some) {
-                        return sent;
+                        return Ok(sent);
                     }
                 }
                 Err(error) => {
-                    // The request may have arrived.
-                    sent.is_uncertain |= error.is_transient();
+                    if error.is_transient() {
+                        kept.record.interruptions += 1;
+                        self.keep(task, kept).await?;
+                    }
                     failed += 1;
                     if !error.is_transient() || failed >= FAILED_MAX {
                         sent.error = Some(error);
-                        return sent;
+                        return Ok(sent);
                     }
                 }
             }
             if !self.gate.pause(backoff).await {
                 sent.is_stopped = true;
-                return sent;
+                return Ok(sent);
             }
             backoff = (backoff * 2).min(BACKOFF_MOST);
         }
@@ -335,8 +353,6 @@ struct Sent {
     fates: Vec<Option<Fate>>,
     error: Option<TargetError>,
     is_stopped: bool,
-    /// A request had no answer: what it held may be sent twice.
-    is_uncertain: bool,
 }
 
 /// Consecutive events of a part.
@@ -414,27 +430,51 @@ pub(crate) fn part_key(ledger: &Ledger, delivery_id: &ExecutionId, task: &TaskId
     ledger.delivery_key(delivery_id, &format!("parts/{}.json", task.as_str()))
 }
 
-fn sent_key(ledger: &Ledger, delivery_id: &ExecutionId, task: &TaskId, number: u64) -> String {
-    let name = format!("sent/{}.{number}.jsonl", task.as_str());
+fn sent_key(
+    ledger: &Ledger,
+    delivery_id: &ExecutionId,
+    task: &TaskId,
+    outputs: &str,
+    number: u64,
+) -> String {
+    let name = format!("sent/{}.{outputs}.{number}.jsonl", task.as_str());
     ledger.delivery_key(delivery_id, &name)
 }
 
-/// The positions of the part that these deliveries have sent.
+/// What other deliveries have sent of a part.
+#[derive(Default)]
+pub(crate) struct Earlier {
+    /// Which of its events.
+    pub(crate) positions: HashSet<u64>,
+    /// Processes of them that died: what they had in flight may be sent twice.
+    interruptions: u64,
+    /// Events that were sent before the part's files were written anew.
+    resent: u64,
+}
+
+/// What these deliveries have sent of the part.
 pub(crate) async fn earlier_positions<R: Records + ?Sized>(
     records: &R,
     ledger: &Ledger,
     deliveries: &[ExecutionId],
-    task: &TaskId,
-) -> Result<HashSet<u64>, DeliverError> {
-    let mut positions = HashSet::new();
+    part: &Part,
+) -> Result<Earlier, DeliverError> {
+    let (task, outputs) = (&part.task, part.fingerprint());
+    let mut earlier = Earlier::default();
     for delivery in deliveries {
         let key = part_key(ledger, delivery, task);
         let Some((record, _)) = find_record::<PartRecord>(records, &key).await? else {
             continue;
         };
-        positions.extend(record.recent.iter().map(|sent| sent.position));
+        earlier.interruptions += u64::from(record.state == PartState::Sending);
+        if record.outputs != outputs {
+            earlier.resent += record.sent();
+            continue;
+        }
+        let recent = record.recent.iter().map(|sent| sent.position);
+        earlier.positions.extend(recent);
         for number in 1..=record.sent_files {
-            let key = sent_key(ledger, delivery, task, number);
+            let key = sent_key(ledger, delivery, task, &outputs, number);
             let invalid = || LedgerError::Invalid {
                 key: key.clone(),
                 detail: "it does not say what was sent".to_owned(),
@@ -445,9 +485,9 @@ pub(crate) async fn earlier_positions<R: Records + ?Sized>(
                     continue;
                 }
                 let sent: SentEvent = serde_json::from_slice(line).map_err(|_| invalid())?;
-                positions.insert(sent.position);
+                earlier.positions.insert(sent.position);
             }
         }
     }
-    Ok(positions)
+    Ok(earlier)
 }

@@ -56,6 +56,12 @@ pub struct DeliveryTerms {
     /// Whether what earlier deliveries have sent to the target is sent again.
     #[serde(default)]
     pub again: bool,
+    /// On a bus: the detail type of all events, in place of their own types.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail_type: Option<String>,
+    /// On a bus: the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_source: Option<String>,
     /// What messages are sent with, besides.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, String>,
@@ -72,21 +78,37 @@ pub struct PartRecord {
     pub key: SourceKey,
     /// Whether there is more to do.
     pub state: PartState,
+    /// A digest of what the receipt says of the part's files: positions are those in these files.
+    pub outputs: String,
     /// Events of the part.
     pub events: u64,
     /// The fate of so many events, from the first on, is known.
     pub position: u64,
     /// Their fates.
     pub counts: FateCounts,
-    /// Processes that began to send the part and did not write how far they came.
+    /// Processes that began to send the part and did not write how far they came, and requests without an answer.
     pub interruptions: u64,
-    /// Files with what was sent before [`recent`](Self::recent): `sent/<task id>.<n>.jsonl`.
+    /// Events that were sent before the part's files were written anew, after which all are sent.
+    #[serde(default)]
+    pub resent: u64,
+    /// Files with what was sent before [`recent`](Self::recent): `sent/<task id>.<outputs>.<n>.jsonl`.
     pub sent_files: u64,
     /// What was sent last.
     pub recent: Vec<SentEvent>,
     /// What the target will never take.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedEvent>,
+}
+
+impl PartRecord {
+    /// Events that the target has confirmed, also those ahead of the position.
+    pub(crate) fn sent(&self) -> u64 {
+        let ahead = self
+            .recent
+            .iter()
+            .filter(|sent| sent.position >= self.position);
+        self.counts.sent + ahead.count() as u64
+    }
 }
 
 /// Whether there is more to do for a part.
@@ -191,7 +213,8 @@ pub struct DeliveryReport {
     pub parts: u64,
     /// Those with nothing left to do.
     pub parts_done: u64,
-    /// At most so many events were sent twice: those in flight whenever a process died.
+    /// At most so many events were sent twice: those in flight whenever a process died or a request had no answer,
+    /// and those that were sent before their files were written anew.
     pub sent_twice_max: u64,
     /// The first refused events, at most [`DeliveryReport::REFUSED_MAX`].
     pub refused: Vec<RefusedEvent>,

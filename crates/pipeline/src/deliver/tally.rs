@@ -24,7 +24,7 @@ pub(crate) async fn tally(
     now: DateTime<Utc>,
 ) -> Result<DeliveryReport, DeliverError> {
     let mut events = DeliveredEvents::default();
-    let (mut all, mut done, mut interruptions) = (0, 0, 0);
+    let (mut all, mut done, mut interruptions, mut resent) = (0, 0, 0, 0);
     let mut refused = Vec::new();
     let mut found = parts(storage, ledger);
     while let Some(part) = found.try_next().await? {
@@ -36,8 +36,14 @@ pub(crate) async fn tally(
             done += u64::from(part.events() == 0);
             continue;
         };
-        done += u64::from(record.state == PartState::Done);
         interruptions += record.interruptions + u64::from(record.state == PartState::Sending);
+        resent += record.resent;
+        // The object was recovered again since: its events are still to be sent.
+        if record.outputs != part.fingerprint() {
+            resent += record.sent();
+            continue;
+        }
+        done += u64::from(record.state == PartState::Done);
         events.fates.add(&record.counts);
         let room = DeliveryReport::REFUSED_MAX - refused.len();
         refused.extend(record.refused.into_iter().take(room));
@@ -55,7 +61,7 @@ pub(crate) async fn tally(
         events,
         parts: all,
         parts_done: done,
-        sent_twice_max: interruptions * BATCH_EVENTS_MAX as u64,
+        sent_twice_max: interruptions * BATCH_EVENTS_MAX as u64 + resent,
         refused,
         stopped,
         created_at: delivery.created_at,

@@ -2,14 +2,18 @@
 
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
+use sha2::{Digest as _, Sha256};
 
 use crate::backup::source_key::{SourceKey, TaskId};
 use crate::ledger::receipt::{Output, Receipt};
-use crate::ledger::seal::Seal;
+use crate::ledger::seal::{Seal, digest};
 use crate::ledger::{Ledger, LedgerError, unseal};
-use crate::storage::listing::Cursor;
-use crate::storage::{ListObjects, Records};
+use crate::recovered::lines::gone;
+use crate::storage::listing::{Cursor, list_all};
+use crate::storage::{ListObjects, Records, RunStorage, StorageError};
 
+/// Hexadecimal digits of a fingerprint: 96 bits.
+const FINGERPRINT_DIGITS: usize = 24;
 /// Receipts that are read at the same time.
 const RECEIPTS_READ_AT_ONCE: usize = 32;
 
@@ -25,6 +29,23 @@ pub(crate) struct Part {
 }
 
 impl Part {
+    /// A digest of what the receipt says of the files. An object that is recovered again after a salvage may have others.
+    pub(crate) fn fingerprint(&self) -> String {
+        let mut text = String::new();
+        for output in &self.outputs {
+            let Output {
+                key,
+                crc64nvme,
+                rows,
+                ..
+            } = output;
+            text += &format!("{key}\n{crc64nvme}\n{rows}\n");
+        }
+        let digest = digest(text.as_bytes());
+        let digits = digest.trim_start_matches("sha256:");
+        digits.chars().take(FINGERPRINT_DIGITS).collect()
+    }
+
     /// The events of all files.
     pub(crate) fn events(&self) -> u64 {
         self.outputs.iter().map(|output| output.rows).sum()
@@ -81,4 +102,29 @@ async fn part<S: Records + ?Sized>(
         key: source_key,
         outputs: done.outputs,
     }))
+}
+
+/// The etag of a file of a part.
+pub(crate) async fn etag_of(storage: &dyn RunStorage, key: &str) -> Result<String, StorageError> {
+    let listed = list_all(storage, key).await?;
+    let found = listed.into_iter().find(|object| object.key == key);
+    found.map(|object| object.etag).ok_or_else(|| gone(key))
+}
+
+/// The fingerprint of all parts of a run, which are added in their order.
+#[derive(Default)]
+pub(crate) struct RunFingerprint(Sha256);
+
+impl RunFingerprint {
+    pub(crate) fn add(&mut self, part: &Part) {
+        self.0.update(part.task.as_str());
+        self.0.update(b"\n");
+        self.0.update(part.fingerprint());
+        self.0.update(b"\n");
+    }
+
+    pub(crate) fn finish(self) -> String {
+        let digest = self.0.finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }

@@ -53,9 +53,14 @@ pub async fn sign_report<D: Records + ?Sized>(
         }
         let report = existing(destination, &report_key).await?;
         let digests = existing(destination, &digests_key).await?;
-        let of_report = unseal::<AuditDigests>(&digests_key, &digests)?.value.report;
+        let sealed = unseal::<AuditDigests>(&digests_key, &digests)?;
+        if sealed.seal == Seal::Broken {
+            let detail = "it was changed since it was written".to_owned();
+            let key = digests_key;
+            return Err(LedgerError::Invalid { key, detail }.into());
+        }
         // Another auditor writes its own at this moment.
-        if of_report != report_digest(&report_key, &report.bytes)? {
+        if sealed.value.report != report_digest(&report_key, &report.bytes)? {
             continue;
         }
         let parsed: Report = parse(&report_key, &report.bytes)?;
@@ -156,23 +161,40 @@ pub async fn verify_signature<D: Records + ?Sized>(
     Ok(statement)
 }
 
-/// Whether a report says the same as the one that was signed, but for its times.
+/// Whether what an audit finds now is what the signed report says. The software that audits may be newer than that which
+/// signed: it is compared what was counted and found, not how that is written.
 ///
 /// # Errors
 ///
 /// The ledger's.
 pub async fn says_the_same<D: Records + ?Sized>(
     destination: &D,
-    report: &Report,
+    now: &Report,
 ) -> Result<bool, LedgerError> {
-    let key = Ledger::new(report.execution_id.clone()).report_key();
-    let signed = destination.find(&key).await?;
-    let bytes = crate::ledger::to_unsealed_json(&key, report)?;
-    let digest = report_digest(&key, &bytes)?;
-    Ok(match signed {
-        Some(signed) => report_digest(&key, &signed.bytes)? == digest,
-        None => false,
-    })
+    let key = Ledger::new(now.execution_id.clone()).report_key();
+    let Some(record) = destination.find(&key).await? else {
+        return Ok(false);
+    };
+    let signed: Report = parse(&key, &record.bytes)?;
+    let is_same = (
+        signed.verdict,
+        signed.objects,
+        signed.bytes,
+        signed.events,
+        signed.output,
+    ) == (now.verdict, now.objects, now.bytes, now.events, now.output)
+        && signed.hours == now.hours
+        && (
+            signed.rejected_fragments,
+            signed.unverifiable_records,
+            signed.reasons.len(),
+        ) == (
+            now.rejected_fragments,
+            now.unverifiable_records,
+            now.reasons.len(),
+        );
+    // A contradiction is one more reason; the same software also words it in the same way.
+    Ok(is_same && (signed.software != now.software || signed.reasons == now.reasons))
 }
 
 fn to_unsealed(key: &str, statement: &SignedStatement) -> Result<Vec<u8>, LedgerError> {
