@@ -295,6 +295,8 @@ fn a_canary_stops_after_exactly_so_many_events_and_the_same_command_goes_on() {
     // Repeated, it waits for a word all the same.
     let again = run.deliver("careful", &["--canary", "7"]);
     assert_eq!((again.status.code(), again.stdout.len()), (Some(3), 0));
+    let stopped = run.report("careful")["stopped"].to_string();
+    assert!(stopped.contains("canary of 7 events"), "{stopped}");
     let rest = run.deliver("careful", &[]);
     assert_eq!(rest.status.code(), Some(0), "{rest:?}");
     let mut delivered = lines(&[first.stdout, rest.stdout].concat());

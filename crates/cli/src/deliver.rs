@@ -1,6 +1,7 @@
 //! `event-recovery deliver`.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -106,11 +107,12 @@ pub(crate) fn deliver(arguments: &DeliverArguments) -> Result<ExitCode, Failure>
         let interrupted = async {
             let _ = next_signal().await;
             stop.because("it was interrupted");
-            std::future::pending::<()>().await;
+            std::future::pending::<Infallible>().await
         };
         let delivered = tokio::select! {
             delivered = delivering.deliver(Utc::now()) => delivered,
-            () = interrupted => unreachable!("it waits for the delivery to stop"),
+            // It waits for the delivery to stop.
+            never = interrupted => match never {},
         };
         counting.finish();
         let report = match (delivered, place.stdout_failed.get()) {

@@ -320,12 +320,10 @@ async fn refused_events_are_named_by_place_and_stop_nothing_else() {
 #[tokio::test]
 async fn a_target_that_denies_everything_ends_the_delivery_which_resumes_later() {
     let (sandbox, events) = recovered().await;
-    let inbox = Arc::new(Inbox::new([
-        Mood::Well,
-        Mood::Well,
-        Mood::Denying,
-        Mood::Denying,
-    ]));
+    let mut inbox = Inbox::new([Mood::Well, Mood::Well, Mood::Denying]);
+    // The other sender has a request in flight at that moment.
+    inbox.slow = Duration::from_millis(20);
+    let inbox = Arc::new(inbox);
     let denied = Case::new(&sandbox, "d").deliver(&inbox).await;
     assert!(matches!(denied, Err(DeliverError::Target(_))), "{denied:?}");
     let report = sandbox

@@ -6,7 +6,7 @@ use thiserror::Error;
 use tokio::task::JoinError;
 
 use crate::ledger::LedgerError;
-use crate::request::execution_id::ExecutionId;
+use crate::request::execution_id::{ExecutionId, ExecutionIdError};
 use crate::storage::{RequestId, StorageError};
 
 /// A run could not be compared with the ids that a consumer has.
@@ -52,6 +52,9 @@ pub enum CompareError {
     /// Sorted ids could not be kept meanwhile.
     #[error("could not keep sorted ids in a temporary file: {0}")]
     Temporary(#[from] io::Error),
+    /// The clock gives a time that no id can be made of.
+    #[error(transparent)]
+    Clock(#[from] ExecutionIdError),
     /// A thread died.
     #[error("a thread died while it read ids: {0}")]
     Died(#[from] JoinError),
@@ -86,6 +89,7 @@ impl CompareError {
             Self::Temporary(_) => {
                 "`--temporary-folder` takes a folder with room for the ids of both sides"
             }
+            Self::Clock(_) => "set the clock of this machine",
             Self::Died(_) => return None,
         };
         Some(hint.to_owned())

@@ -65,7 +65,7 @@ impl Comparing<'_> {
         let Some((report, _)) = report else {
             return Err(CompareError::NotAudited(ledger.execution_id().clone()));
         };
-        let mut files = IdFiles::new(&*self.destination, ledger, ComparisonId::new(now));
+        let mut files = IdFiles::new(&*self.destination, ledger, ComparisonId::new(now)?);
         let (run_ids, mut events, outputs) = self.run_ids(&mut files).await?;
         let (received_ids, inputs) = self.received_ids().await?;
         let mut found = Join::default();

@@ -16,10 +16,8 @@ pub struct ComparisonId(ExecutionId);
 
 impl ComparisonId {
     /// Of a comparison that begins at this time.
-    pub(crate) fn new(now: DateTime<Utc>) -> Self {
-        let text = now.format("%Y%m%dT%H%M%S%6fZ").to_string();
-        // Of digits and two letters, so it is one.
-        Self::parse(&text).unwrap_or_else(|_| unreachable!("{text}"))
+    pub(crate) fn new(now: DateTime<Utc>) -> Result<Self, ExecutionIdError> {
+        Self::parse(&now.format("%Y%m%dT%H%M%S%6fZ").to_string())
     }
 
     /// Reads an id.

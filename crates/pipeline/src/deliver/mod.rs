@@ -10,7 +10,7 @@ pub(crate) mod tally;
 pub(crate) mod target;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use event_recovery_format::OutputFormat;
@@ -110,8 +110,9 @@ impl Delivering<'_> {
                 false => self.senders.max(1),
             };
             let parts = self.parts_in_order(&report).await?;
+            let failed: Mutex<Option<DeliverError>> = Mutex::default();
             parts
-                .try_for_each_concurrent(senders, |part| {
+                .for_each_concurrent(senders, |part| {
                     let sender = PartSender {
                         destination: Arc::clone(&self.destination),
                         ledger: self.ledger,
@@ -124,14 +125,24 @@ impl Delivering<'_> {
                         earlier: &earlier,
                         progress: self.progress,
                     };
+                    let failed = &failed;
                     async move {
-                        match sender.gate.stop.reason() {
-                            Some(_) => Ok(()),
-                            None => sender.send(part).await,
+                        let sent = match part {
+                            Ok(_) if sender.gate.stop.reason().is_some() => Ok(()),
+                            Ok(part) => sender.send(part).await,
+                            Err(error) => Err(error),
+                        };
+                        if let Err(error) = sent {
+                            // The other senders end what they have in flight, so that nothing of it is sent twice.
+                            sender.gate.stop.because(error.to_string());
+                            let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                            failed.get_or_insert(error);
                         }
                     }
                 })
-                .await
+                .await;
+            let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+            failed.map_or(Ok(()), Err)
         };
         let ended = tokio::select! {
             ended = sending => ended,

@@ -205,6 +205,9 @@ impl PartSender<'_> {
         loop {
             let batch = self.next_batch(&mut events, &mut held).await?;
             if batch.found.is_empty() {
+                if batch.ends_canary {
+                    self.gate.end_canary();
+                }
                 return Ok(());
             }
             let is_sent = !batch.to_send().is_empty();
