@@ -30,21 +30,28 @@ struct WorkThreads(Mutex<Vec<Sender<Work>>>);
 pub(super) async fn on_work_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Option<T>> {
-    let runtime = Handle::current();
-    let (sender, done) = oneshot::channel();
-    THREADS.begin(Box::new(move || {
-        let _entered = runtime.enter();
-        // As in a task of the runtime: nothing that it leaves half done can be seen any more.
-        let result = catch_unwind(AssertUnwindSafe(work)).ok();
-        Box::new(move || {
-            // A caller that is gone does not want to know.
-            let _ = sender.send(result);
-        })
-    }))?;
-    Ok(done.await.unwrap_or_default())
+    THREADS.do_work(work).await
 }
 
 impl WorkThreads {
+    async fn do_work<T: Send + 'static>(
+        &'static self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<Option<T>> {
+        let runtime = Handle::current();
+        let (sender, done) = oneshot::channel();
+        self.begin(Box::new(move || {
+            let _entered = runtime.enter();
+            // As in a task of the runtime: nothing that it leaves half done can be seen any more.
+            let result = catch_unwind(AssertUnwindSafe(work)).ok();
+            Box::new(move || {
+                // A caller that is gone does not want to know.
+                let _ = sender.send(result);
+            })
+        }))?;
+        Ok(done.await.unwrap_or_default())
+    }
+
     fn begin(&'static self, mut work: Work) -> io::Result<()> {
         while let Some(idle) = self.take() {
             match idle.send(work) {
@@ -84,13 +91,15 @@ mod tests {
 
     #[tokio::test]
     async fn one_object_after_the_other_takes_one_thread_and_a_panic_ends_none() {
+        // Other tests take and give back threads of the process at the same time.
+        static OWN: WorkThreads = WorkThreads(Mutex::new(Vec::new()));
         let id = || thread::current().id();
-        let first = on_work_thread(id).await.unwrap();
+        let first = OWN.do_work(id).await.unwrap();
         assert_ne!(first, Some(id()));
-        let panicked = on_work_thread(|| -> u8 { panic!("told to") }).await;
+        let panicked = OWN.do_work(|| -> u8 { panic!("told to") }).await;
         assert_eq!(panicked.unwrap(), None);
         for _ in 0..100 {
-            let next = on_work_thread(id).await.unwrap();
+            let next = OWN.do_work(id).await.unwrap();
             assert_eq!(next, first);
         }
     }
